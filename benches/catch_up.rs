@@ -1,4 +1,5 @@
-//! How fast a filled log becomes read tables, compared with the same work in hand-written SQL, on both databases.
+//! How fast projections catch up with a filled log, compared with the same work in hand-written SQL, on both
+//! databases.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a bench")]
 #![allow(clippy::cast_precision_loss, reason = "what is measured is not exact to so many places")]
 #![allow(dead_code, reason = "each bench uses a part of the harness")]
@@ -46,7 +47,7 @@ fn postgres(settings: &Settings, log: Log) {
     many_instances(settings, &server, &filled, &names);
 }
 
-/// The baseline is slow, and gets a tenth of the instances.
+/// The baseline is slow, so it gets a tenth of the instances.
 fn statement_by_statement(settings: &Settings, filled: &Filled<Log>, names: &[String]) {
     let question = "catch-up-postgres-beside-statements-with-savepoints";
     if !settings.wants(question) {
@@ -65,7 +66,7 @@ fn statement_by_statement(settings: &Settings, filled: &Filled<Log>, names: &[St
     report::ratio(question, speed(log, ours) / (10.0 * speed(tenth, baseline)), 1.0);
 }
 
-/// As many events in a hundred times as many instances: what an instance costs.
+/// The same number of events in a hundred times as many instances. This shows what an instance costs.
 fn many_instances(settings: &Settings, server: &Postgres, few: &Filled<Log>, names: &[String]) {
     let question = "catch-up-postgres-many-instances";
     if !settings.wants(question) {
@@ -77,8 +78,8 @@ fn many_instances(settings: &Settings, server: &Postgres, few: &Filled<Log>, nam
     report::speeds(question, "events", log.events(), ours, floor, 0.5);
 }
 
-/// The way of an engine that folds nothing and wants to know which statement failed: a savepoint around each of them,
-/// 200 events in a transaction.
+/// An engine that does not fold and has to find out which statement failed: it sets a savepoint around each
+/// statement, with 200 events in a transaction.
 fn with_savepoints(database: &Database) -> Floor {
     let mut frame = Frame::new(database, "aggregate_id, version, payload", 200);
     let insert = "INSERT INTO floor_users VALUES ($1, $2, $3, $4, $5)";
@@ -138,7 +139,7 @@ impl Sqlite {
         time
     }
 
-    /// The same transactions with hand-written prepared statements, one per event.
+    /// The same transactions with hand-written prepared statements, one for each event.
     fn floor(&self) -> Duration {
         let db = self.connect();
         db.execute_batch(
@@ -163,7 +164,7 @@ impl Sqlite {
     }
 }
 
-/// One transaction; true when there is more.
+/// Runs one transaction. True if there is more to do.
 fn sqlite_batch(db: &readside::rusqlite::Connection, instances: &[String], limit: i64) -> bool {
     use readside::rusqlite::params;
     db.execute_batch("BEGIN IMMEDIATE").unwrap();

@@ -1,5 +1,5 @@
-//! What many pairs of projection and instance cost that have nothing to do, a million of them: an engine at rest, and
-//! one look for what lags when 100 of them do.
+//! What pairs of projection and instance cost that have nothing to do. With a million of them, this measures an
+//! engine at rest, and one look for what lags while 100 pairs lag.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a bench")]
 #![allow(clippy::cast_precision_loss, reason = "what is measured is not exact to so many places")]
 #![allow(dead_code, reason = "each bench uses a part of the harness")]
@@ -17,7 +17,7 @@ use readside::store::{Checkpoint, LagRequest, Lagging};
 use readside::{Engine, EngineBuilder, EngineConfig, EngineStore, NewEvent, SqliteStore};
 use uuid::Uuid;
 
-/// Pairs that lag, at most.
+/// The largest number of pairs that lag.
 const BEHIND: usize = 100;
 
 fn main() {
@@ -56,7 +56,7 @@ fn rest_on_postgres(pairs: &Pairs, database: &Database, store: &readside::Postgr
     engine::shut_down(&engine);
     let seconds = rest.as_secs_f64();
     println!("idle-postgres: {} pairs for {seconds:.0} s, {}", pairs.count(), counter.what());
-    // None at all counts as one; the clock of processes ticks in hundredths of a second.
+    // No query at all counts as one. The CPU clock of processes ticks in hundredths of a second.
     report::limit("idle-postgres-queries", (after.0 - before.0).max(1) as f64 / seconds, 2.0, "a second");
     let share = |seconds_of_cpu: f64| 100.0 * seconds_of_cpu.max(0.01) / seconds;
     report::limit("idle-postgres-client-cpu", share(after.1 - before.1), 1.0, "% of a core");
@@ -96,7 +96,7 @@ impl Pairs {
         self.projections.len() * self.instances.len()
     }
 
-    /// One event in each instance, which all projections have handled; their first runs are over.
+    /// Stores one event in each instance. All projections handle it, so their first runs are over.
     fn fill<S: EngineStore>(&self, store: &S) {
         store.setup(&self.projections.iter().collect::<Vec<_>>()).unwrap();
         common::fill(store, self.instances.iter().map(|name| NewEvent::raw(name, "idler", "u", "idler.added")));
@@ -128,7 +128,7 @@ impl Pairs {
         engine
     }
 
-    /// Lets up to 100 pairs lag, each in another instance, and looks for them.
+    /// Makes up to 100 pairs lag, each in another instance, and looks for them.
     fn look<S: EngineStore>(&self, settings: &Settings, store: &S) -> Duration {
         let behind = BEHIND.min(self.projections.len());
         let step = self.instances.len() / behind;
@@ -159,7 +159,7 @@ impl Pairs {
     }
 }
 
-/// A projection of two types: one that all others want, too, and one that only it wants.
+/// A projection of two event types: one that all projections want, and one that only this projection wants.
 fn projection(n: usize) -> Projection {
     let name = format!("p{n:03}");
     let added = |e: &readside::Event| create([set("id", e.aggregate_id())]);

@@ -1,5 +1,5 @@
-//! How long it takes on PostgreSQL until a read model shows what was pushed: in one process, compared with durable
-//! commits measured between the events, and when the engine runs in another process.
+//! How long it takes on PostgreSQL until a read model shows a pushed event. In one process, this is compared with
+//! durable commits, which are measured between the events. It is also measured with the engine in another process.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a bench")]
 #![allow(clippy::cast_precision_loss, reason = "what is measured is not exact to so many places")]
 #![allow(dead_code, reason = "each bench uses a part of the harness")]
@@ -15,11 +15,11 @@ use readside::postgres_driver::{Client, Statement};
 use readside::prelude::*;
 use readside::{Engine, NewEvent, PostgresStore};
 
-/// Fifty events a second.
+/// The pause between two events: fifty events a second.
 const GAP: Duration = Duration::from_millis(20);
 const LONG: Duration = Duration::from_secs(30);
 
-/// Events before those that count, which open connections.
+/// The first events, which open connections and do not count.
 const FIRST: usize = 10;
 
 fn main() {
@@ -68,7 +68,7 @@ fn in_process(server: &Postgres, events: usize) {
     report::limit("latency-in-process-p99", report::millis(p99), 12.0 * report::millis(commit), "ms");
 }
 
-/// This process pushes, and its engine has no projections; another one does the work. The row is polled.
+/// This process pushes with an engine without projections, and another process projects. This process polls the row.
 fn across_processes(server: &Postgres, events: usize) {
     let database = server.database();
     let store = database.store();
@@ -93,8 +93,8 @@ fn across_processes(server: &Postgres, events: usize) {
     report::limit("latency-across-processes-p99", p99, 60.0, "ms");
 }
 
-/// From the return of each push until `visible`, which is told how many events there were and says when the row showed
-/// the last one.
+/// The time from the return of each push until `visible` returns. `visible` gets the number of events so far, and
+/// returns when the row showed the last one.
 fn measure(events: usize, engine: &Engine, mut visible: impl FnMut(&[Event], i64) -> Instant) -> Vec<Duration> {
     let (mut times, mut next) = (Vec::new(), Instant::now());
     for number in 1..=events + FIRST {
@@ -125,7 +125,7 @@ impl Reader {
     }
 }
 
-/// The other process.
+/// What the other process does.
 fn run_engine(url: &str) {
     let engine = Engine::builder(PostgresStore::connect(url).unwrap()).projection(projection()).start().unwrap();
     engine::until_succeeded(&engine);

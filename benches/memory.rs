@@ -1,5 +1,5 @@
-//! How much memory catching up takes on PostgreSQL: an engine in its own process, over a log and over one twenty
-//! times as long.
+//! How much memory catching up takes on PostgreSQL. An engine in its own process reads a log, and then a log that is
+//! twenty times as long.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a bench")]
 #![allow(clippy::cast_precision_loss, reason = "what is measured is not exact to so many places")]
 #![allow(dead_code, reason = "each bench uses a part of the harness")]
@@ -35,7 +35,7 @@ fn bench(settings: &Settings) {
     report::limit("memory-of-catching-up", of_long, 64.0, "MiB");
 }
 
-/// By how many MiB the peak grows while an engine catches up with the log.
+/// By how many MiB the highest memory use grows while an engine catches up with the log.
 fn growth(server: &Postgres, log: Log) -> f64 {
     let filled = Filled::new(server, log, log.commands());
     let head = log.users * log.versions;
@@ -45,7 +45,7 @@ fn growth(server: &Postgres, log: Log) -> f64 {
     grown / 1024.0
 }
 
-/// The other process: prints by how many KiB its peak grew.
+/// What the other process does: it prints by how many KiB its highest memory use grew.
 fn catch_up(url: &str, count: usize, head: i64) {
     let store = PostgresStore::connect(url).unwrap();
     let names: Vec<Arc<str>> = instances(count).into_iter().map(Arc::from).collect();

@@ -1,5 +1,5 @@
-//! What further projections over the same log cost: ten on one engine compared with one on the same engine, on
-//! PostgreSQL.
+//! What more projections over the same log cost on PostgreSQL: ten projections on one engine, compared with one
+//! projection on the same engine.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a bench")]
 #![allow(clippy::cast_precision_loss, reason = "what is measured is not exact to so many places")]
 #![allow(dead_code, reason = "each bench uses a part of the harness")]
@@ -30,7 +30,7 @@ fn main() {
     report::ratio(question, 6.0 * one.as_secs_f64() / ten.as_secs_f64(), 1.0);
 }
 
-/// The time from the start of a default engine until this many projections, new to the store, have reached all heads.
+/// The time until new projections have reached all heads, from the start of an engine with default settings.
 fn time(filled: &Filled<Log>, count: usize) -> Duration {
     let version = fresh();
     let projections: Vec<Projection> = (0..count).map(|n| users::projection(&format!("users{n}"), version)).collect();

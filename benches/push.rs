@@ -1,8 +1,8 @@
-//! How fast events are stored: 100 in a call compared with a hand-written insert of 100 rows, and by 16 threads at
-//! once.
+//! How fast events are stored. Pushes of 100 events are compared with a hand-written insert of 100 rows, and pushes
+//! by 16 threads at once with pushes by one.
 //!
-//! Criterion runs the rounds of 100, which are short; each of its iterations measures both sides in turn, and its own
-//! statistics are of readside.
+//! Criterion runs the rounds of 100 events, which are short. Each of its iterations measures both sides in turn. Its
+//! own statistics describe the side of readside.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a bench")]
 #![allow(clippy::cast_precision_loss, reason = "what is measured is not exact to so many places")]
 #![allow(dead_code, reason = "each bench uses a part of the harness")]
@@ -39,7 +39,7 @@ fn main() {
     criterion.final_summary();
 }
 
-/// Rounds of both sides, as many as criterion asks for; each is told how many there were before.
+/// Runs rounds of both sides, as many as criterion asks for. Each round gets the number of rounds before it.
 fn compare(
     settings: &Settings,
     criterion: &mut Criterion,
@@ -100,8 +100,8 @@ fn postgres(settings: &Settings, criterion: &mut Criterion, server: &Postgres) {
     }
 }
 
-/// Counter, then all rows in one statement; the columns that readside keeps, and the keys that positions and versions need.
-/// It is told the versions.
+/// Updates the counter, then inserts all rows in one statement. The table has readside's columns, and the keys that
+/// positions and versions need. The caller passes the versions.
 struct PostgresFloor {
     client: Client,
     count: Statement,
@@ -173,7 +173,7 @@ fn sqlite_floor(path: &std::path::Path) -> Connection {
     db
 }
 
-/// The same by a prepared statement for each row, which SQLite does as fast as many rows in one.
+/// The same with a prepared statement for each row. On SQLite that is as fast as many rows in one statement.
 fn push_sqlite_floor(db: &mut Connection, round: i64) {
     let tx = db.transaction_with_behavior(readside::rusqlite::TransactionBehavior::Immediate).unwrap();
     {
@@ -196,7 +196,7 @@ fn push_sqlite_floor(db: &mut Connection, round: i64) {
     tx.commit().unwrap();
 }
 
-/// Many threads push single events to one instance, compared with one thread.
+/// Compares many threads that push single events to one instance with one such thread.
 fn threads(settings: &Settings, server: &Postgres) {
     let question = "push-16-threads-one-instance-postgres";
     if !settings.wants(question) {

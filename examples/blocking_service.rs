@@ -1,4 +1,4 @@
-//! A small blocking HTTP service: a thread per request, events pushed, and reads that see one's own writes.
+//! A small blocking HTTP service with a thread for each request. It pushes events, and clients read their own writes.
 //!
 //! ```text
 //! cargo run --example blocking_service -- --listen 127.0.0.1:8080
@@ -6,7 +6,7 @@
 //! curl 'http://127.0.0.1:8080/tenants/acme/users'
 //! ```
 //!
-//! Two copies of it on one database share the work of the read model. SIGTERM and Ctrl-C end it cleanly.
+//! Two processes of it on one database share the work of the read model. SIGTERM and Ctrl-C end it cleanly.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -33,10 +33,10 @@ struct Options {
     database: String,
 }
 
-/// Requests at the same time, at most; others wait in the listener's queue.
+/// The largest number of requests at the same time. Others wait in the listener's queue.
 const THREADS: usize = 64;
 
-/// How long a read waits for the read model to see what was written before.
+/// How long a read waits until the read model shows the writes before it.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 #[derive(Serialize, Deserialize)]
@@ -125,7 +125,7 @@ fn start<S: EngineStore>(store: S, read: Read) -> Outcome<Service> {
     Ok(Service { engine, read, running: AtomicUsize::new(0) })
 }
 
-/// Accepts until a signal comes, then lets the requests under way end.
+/// Accepts requests until a signal comes. Then it lets the running requests end.
 fn serve(options: &Options, service: Service) -> Outcome<()> {
     let listener = TcpListener::bind(&options.listen)?;
     let (address, stop) = (listener.local_addr()?, Arc::new(AtomicBool::new(false)));
@@ -156,7 +156,7 @@ fn serve(options: &Options, service: Service) -> Outcome<()> {
     Ok(())
 }
 
-/// A signal sets the flag, and a connection of our own wakes the listener.
+/// Waits for a signal. The signal sets the flag, and a connection to ourselves wakes the listener.
 fn on_signal(stop: Arc<AtomicBool>, address: std::net::SocketAddr) -> io::Result<()> {
     let mut signals = signal_hook::iterator::Signals::new([signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT])?;
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
@@ -189,7 +189,7 @@ fn answer(service: &Service, mut stream: TcpStream) -> Outcome<()> {
     Ok(())
 }
 
-/// The users of a tenant, from the read model.
+/// Lists the users of a tenant from the read model.
 fn list(service: &Service, tenant: &str) -> Outcome<(u16, String)> {
     let mut body = String::new();
     for User { id, name, renamed } in (service.read)(tenant)? {
@@ -198,7 +198,7 @@ fn list(service: &Service, tenant: &str) -> Outcome<(u16, String)> {
     Ok((200, body))
 }
 
-/// Adds a user, or renames the one that is there, and answers once the read model shows it.
+/// Adds a user or renames an existing one, and answers when the read model shows it.
 fn put(service: &Service, tenant: &str, id: &str, name: Option<String>) -> Outcome<(u16, String)> {
     let Some(name) = name.filter(|name| !name.is_empty()) else {
         return Ok((400, "name is missing: ?name=NAME\n".to_owned()));
@@ -214,13 +214,13 @@ fn put(service: &Service, tenant: &str, id: &str, name: Option<String>) -> Outco
     Ok((200, format!("{id} is {name}\n")))
 }
 
-/// The value of a parameter of a query, in which a plus is a space.
+/// The value of a parameter in a query. A plus sign stands for a space.
 fn parameter(query: &str, name: &str) -> Option<String> {
     let value = query.split('&').filter_map(|pair| pair.split_once('=')).find(|(found, _)| *found == name)?.1;
     decoded(&value.replace('+', " "))
 }
 
-/// A part of a URL without its percent signs; none where they stand for no text.
+/// Decodes the percent signs in a part of a URL. `None` if they do not stand for text.
 fn decoded(part: &str) -> Option<String> {
     let (mut bytes, mut rest) = (Vec::new(), part);
     while let Some((plain, coded)) = rest.split_once('%') {

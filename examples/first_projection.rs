@@ -1,4 +1,4 @@
-//! The first program of the README: one event becomes one row. It may run as often as you like.
+//! The first program of the README: one event becomes one row. You can run it as often as you like.
 
 use std::process::ExitCode;
 use std::time::Duration;

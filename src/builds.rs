@@ -1,7 +1,7 @@
 //! Builds of read models: the live one, which readers see, and its shadow.
 //!
-//! Each is a separate projection: states, leases and failures are kept under its key, rows in its own tables. The
-//! plain name of a version always means its older build; a switch within a version exchanges the names.
+//! Each build is a separate projection: its key has its own states, leases and failures, and its rows are in its own
+//! tables. The plain name of a version always means its older build; a switch within a version exchanges the names.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -14,7 +14,7 @@ use crate::error::{StoreError, StoreErrorKind};
 use crate::state::{ProjectionKey, State};
 use crate::value::Value;
 
-/// Rows of each kind of difference that are shown.
+/// The most rows of each kind of difference that are shown.
 pub(crate) const SAMPLES: usize = 20;
 
 /// How far a build is.
@@ -30,7 +30,7 @@ pub enum Phase {
     Live,
     /// Readers saw it before the last switch. Only processes that run its code keep it current.
     Kept,
-    /// Something is wrong that does not pass by itself; it waits for a person, who starts the rebuild again.
+    /// Something is wrong that does not pass without help. The build waits for a person, who starts the rebuild again.
     Halted,
 }
 
@@ -53,7 +53,7 @@ impl Phase {
         [Self::Building, Self::Ready, Self::Live, Self::Kept, Self::Halted].into_iter().find(|p| p.as_str() == word)
     }
 
-    /// True when engines are to bring it up to date.
+    /// True when engines should bring it up to date.
     #[must_use]
     pub fn is_filled(self) -> bool {
         matches!(self, Self::Building | Self::Ready | Self::Live)
@@ -66,7 +66,7 @@ impl fmt::Display for Phase {
     }
 }
 
-/// How the trouble of a build begins that was not put before the readers. Moving does not end it.
+/// The beginning of the trouble of a build to which readers were not switched. Moving does not end that trouble.
 pub(crate) const SWITCH_REFUSED: &str = "the switch was refused: ";
 
 /// A build as it is registered.
@@ -81,15 +81,15 @@ pub struct Build {
     pub succeeded: bool,
     /// How often it was reset.
     pub resets: i64,
-    /// Why it was halted; or, in another phase, why it does not move for now: engines try again, later and later; or why
-    /// readers were not switched to it, see [`is_refused`](Self::is_refused).
+    /// Why it was halted. In another phase, why it does not move at present while engines try again at growing
+    /// intervals, or why readers were not switched to it, see [`is_refused`](Self::is_refused).
     pub trouble: Option<String>,
-    /// The command that it was made by, if one.
+    /// The command that made it, if one did.
     pub command: Option<Uuid>,
     /// The aggregate types that it handles.
     pub aggregate_types: Vec<String>,
-    /// What became of its tables, where they are not those that its checkpoints belong to: a restore of read tables alone, or
-    /// of the engine's tables alone, created them again. Nothing is applied to it then; a rebuild mends it.
+    /// What happened to its tables, if they do not belong to its checkpoints: somebody restored the read tables alone,
+    /// or the engine's tables alone, or created them again. Nothing is applied to such a build; a rebuild repairs it.
     pub torn: Option<String>,
 }
 
@@ -108,7 +108,8 @@ impl Build {
         matches!(self.phase, Phase::Building | Phase::Ready | Phase::Halted)
     }
 
-    /// True when its switch was refused, and a person has to act; its trouble says why. It is kept current meanwhile.
+    /// True when its switch was refused and a person has to act. Its trouble says why. Engines keep it current
+    /// meanwhile.
     #[must_use]
     pub fn is_refused(&self) -> bool {
         self.trouble.as_ref().is_some_and(|trouble| trouble.starts_with(SWITCH_REFUSED))
@@ -121,17 +122,17 @@ impl Build {
 pub struct BuildProgress {
     /// What is being done.
     pub step: Step,
-    /// Positions that are behind it, over all instances.
+    /// The positions that are handled, over all instances.
     pub done: i64,
-    /// Positions that there are to handle; grows with new events.
+    /// The positions to handle. The number grows with new events.
     pub total: i64,
-    /// Positions a second, of late.
+    /// The positions per second lately.
     pub per_second: Option<f64>,
     /// Estimated time to the end of this step, in seconds.
     pub seconds_left: Option<f64>,
-    /// What it waits for, if for anything in particular.
+    /// What it waits for, if it waits for anything.
     pub waits_for: Option<String>,
-    /// What the comparison found, once it is over.
+    /// What the comparison found, once it has ended.
     pub comparison: Option<Comparison>,
 }
 
@@ -164,13 +165,13 @@ impl fmt::Display for Step {
 /// A row as JSON, by column.
 pub type JsonRow = serde_json::Map<String, serde_json::Value>;
 
-/// What two builds have in common, and in what they differ.
+/// What two builds have in common, and how they differ.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Comparison {
-    /// Instances that were compared, each at one position.
+    /// The instances that were compared, each at one position.
     pub instances: u64,
-    /// Instances in which the two never stood at the same position while it was looked.
+    /// The instances in which the two builds were never at the same position during the comparison.
     pub left_out: u64,
     /// The tables.
     pub tables: Vec<TableComparison>,
@@ -187,7 +188,7 @@ impl Comparison {
     }
 }
 
-/// What a read model lacks of the log, and why.
+/// Which events of the log a read model lacks, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct LeftOut {
@@ -197,19 +198,20 @@ pub struct LeftOut {
     pub behind: u64,
     /// Events that failed and were skipped.
     pub skipped: u64,
-    /// Events that people gave up, which are passed over. They are wanted so.
+    /// Events that people gave up, which the projection ignores on purpose.
     #[serde(default)]
     pub discarded: u64,
-    /// Instances that stand still: paused, before an event that fails, removed in part, or because nobody moves them.
+    /// Instances that stand still: paused, waiting at a failing event, partly removed, or because no process moves
+    /// them.
     pub standing: u64,
-    /// Positions of these that are not handled.
+    /// The positions in these instances that are not handled.
     pub waiting: u64,
     /// Some of these instances, each with its reason.
     pub reasons: Vec<String>,
 }
 
 impl LeftOut {
-    /// True when nothing is left out, but for what people gave up.
+    /// True when nothing is left out other than what people gave up.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.parked + self.behind + self.skipped + self.standing == 0
@@ -247,7 +249,7 @@ pub struct TableComparison {
     pub added: u64,
     /// Rows that only the old one has.
     pub gone: u64,
-    /// Rows that both have, with other values in a column that both have.
+    /// Rows that both have, but with different values in a column that both have.
     pub changed: u64,
     /// Why rows could not be compared one by one.
     pub not_comparable: Option<String>,
@@ -258,24 +260,24 @@ pub struct TableComparison {
 /// A row that differs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RowDifference {
-    /// The row in the old build, or as it is found.
+    /// The row in the old build, or as it was found.
     pub old: Option<JsonRow>,
     /// The row in the new build, or as it should be.
     pub new: Option<JsonRow>,
 }
 
-/// All that one instance of a read model holds, as of one moment.
+/// Everything that one instance of a read model holds at one moment.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Model {
     /// The checkpoint.
     pub state: State,
-    /// Positions of events that are on record as failed, whatever became of them.
+    /// The positions of events that are on record as failed, in any state.
     pub held: BTreeSet<i64>,
     /// Rows of each table, in the order of the definition.
     pub tables: Vec<Vec<Vec<(String, Value)>>>,
 }
 
-/// An instance in which the new build is behind the old one.
+/// An instance in which the new build lags behind the old one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LaggingInstance {
     /// The tenant.

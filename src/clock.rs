@@ -6,10 +6,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-/// Longer than anything runs, and short enough for every clock and every database to add it to the present.
+/// Longer than anything runs, and short enough that every clock and every database can add it to the present time.
 pub(crate) const FAR: Duration = Duration::from_hours(24 * 365 * 100);
 
-/// The moment this long from now. A time that no clock can add is no limit: it ends in a hundred years.
+/// The moment this long from now. If no clock can add the time, the moment lies a hundred years ahead.
 pub(crate) fn deadline(time: Duration) -> Instant {
     after(Instant::now(), time)
 }
@@ -39,8 +39,8 @@ pub(crate) fn spoken(time: Duration) -> String {
     }
 }
 
-/// Tells the time of day. Only the SQLite store asks it, where file and process share one clock; PostgreSQL uses
-/// the server's.
+/// Tells the time of day. Only the SQLite store uses it, because there file and process share one clock. PostgreSQL
+/// uses the server's clock.
 pub trait Clock: fmt::Debug + Send + Sync {
     /// The time now.
     fn now(&self) -> SystemTime;
@@ -56,7 +56,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands where it is set.
+/// A clock that shows the time to which it was set.
 #[derive(Debug, Clone)]
 pub struct ManualClock(Arc<parking_lot::Mutex<SystemTime>>);
 

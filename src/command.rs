@@ -1,7 +1,7 @@
 //! What people and other processes ask running engines to do. The commands are rows in the database of the read models.
 //!
-//! A row is asked for by any process that can reach the database, taken by one engine that runs the projection, kept by
-//! its heartbeats, answered, and stays as history.
+//! Any process that can reach the database may ask for a command. One engine that runs the projection takes the row,
+//! keeps it by heartbeats and answers it. The row then stays as history.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -39,25 +39,26 @@ pub enum Switch {
 #[expect(clippy::struct_excessive_bools, reason = "options of a command, each with a name of its own")]
 #[non_exhaustive]
 pub struct RebuildOptions {
-    /// Only this instance; its rows are exchanged in place, and nothing is kept of the old ones.
+    /// Only this instance. Its rows are exchanged in place, and the old rows are not kept.
     pub instance: Option<String>,
-    /// When readers get to see it. One instance alone is always exchanged at once.
+    /// When readers see it. A single instance is always exchanged at once.
     pub switch: Switch,
     /// True to compare it with the old one first. Default: true.
     pub compare: bool,
-    /// How long it waits for others who hold the tables before it gives the switch up. Default: 10 minutes; engines that ask by
-    /// themselves wait until it is made.
+    /// How long the switch waits for sessions that hold the tables before it gives up. Default: 10 minutes. Engines
+    /// that ask without a person wait until the switch is made.
     #[serde(default)]
     pub switch_within: Option<Duration>,
-    /// True to do nothing when readers see this version already. Engines that ask by themselves set it: several may
+    /// True to do nothing when readers see this version already. Engines that ask without a person set it: several may
     /// ask, and one rebuild is enough. Default: false.
     #[serde(default)]
     pub unless_live: bool,
-    /// True to have readers see it although the new tables lack something that guards the old ones or stands on them and
-    /// cannot be moved: policies, labels, rules, foreign keys. What that is, the refusal without it says. Default: false.
+    /// True to switch although the new tables lack something that guards the old ones or depends on them and cannot be
+    /// moved: policies, labels, rules, foreign keys. Without this option the switch is refused, and the refusal names
+    /// these things. Default: false.
     #[serde(default)]
     pub accept_loss: bool,
-    /// True to apply again what was discarded; false to pass it over. Default: false.
+    /// True to apply discarded events again; false to leave them out. Default: false.
     #[serde(default)]
     pub retry_discarded: bool,
 }
@@ -93,17 +94,17 @@ setters! { RebuildOptions:
 pub enum AdminCommand {
     /// Rebuild the read model next to the old one, or go on with a build that was halted.
     Rebuild(RebuildOptions),
-    /// Have readers see the build that is ready.
+    /// Switch readers to the build that is ready.
     Switch {
-        /// How long it waits for others who hold the tables; 10 minutes unless named.
+        /// How long it waits for sessions that hold the tables. Default: 10 minutes.
         #[serde(default)]
         within: Option<Duration>,
     },
-    /// Have readers see the build that was live before.
+    /// Switch readers to the build that was live before.
     Back {
-        /// True to go back although the old one is not as far as the live one, and nobody may bring it there.
+        /// True to go back although the old build lags behind the live one and no engine may bring it up to date.
         stale: bool,
-        /// How long it waits for others who hold the tables; 10 minutes unless named.
+        /// How long it waits for sessions that hold the tables. Default: 10 minutes.
         #[serde(default)]
         within: Option<Duration>,
     },
@@ -118,22 +119,23 @@ pub enum AdminCommand {
         /// True to rebuild the instances that differ.
         repair: bool,
     },
-    /// Tell which events made a row.
+    /// Report which events made a row.
     Explain(ExplainRequest),
-    /// Empty the tables and start from the first event, in place: readers see it grow.
+    /// Empty the tables and start from the first event, in place, while readers watch them fill.
     Reset {
         /// Only this instance.
         instance: Option<String>,
-        /// True to apply again what was discarded.
+        /// True to apply discarded events again.
         #[serde(default)]
         retry_discarded: bool,
     },
-    /// Pause the projection in all processes: nothing is applied until it is resumed. No engine has to be alive.
+    /// Pause the projection in all processes: nothing is applied until it is resumed. This works without a living
+    /// engine.
     Pause {
         /// Only this instance.
         instance: Option<String>,
     },
-    /// Let the projection go on; what was paused as a whole is resumed as a whole.
+    /// Resume the projection. A pause of the whole projection is resumed as a whole.
     Resume {
         /// Only this instance.
         instance: Option<String>,
@@ -147,7 +149,7 @@ pub enum AdminCommand {
     },
     /// Try all failed events again.
     RetryAll,
-    /// Give a failed event up.
+    /// Give up a failed event.
     Discard {
         /// The tenant.
         instance: String,
@@ -156,7 +158,7 @@ pub enum AdminCommand {
     },
 }
 
-/// A row whose origin is asked for.
+/// A question about the origin of a row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExplainRequest {
     /// The tenant.
@@ -165,7 +167,7 @@ pub struct ExplainRequest {
     pub table: Option<String>,
     /// The values of the primary key, in its order, as texts.
     pub key: Vec<String>,
-    /// As of this position; as of the checkpoint unless named.
+    /// As of this position. Default: as of the checkpoint.
     pub at: Option<i64>,
 }
 
@@ -190,7 +192,7 @@ impl AdminCommand {
         }
     }
 
-    /// True when no two such may go on for one projection at the same time.
+    /// True when only one such command may run for a projection at a time.
     #[must_use]
     pub fn is_exclusive(&self) -> bool {
         matches!(
@@ -204,13 +206,13 @@ impl AdminCommand {
         )
     }
 
-    /// True when the store carries it out itself, as it is asked for, whether an engine is alive or not.
+    /// True when the store carries it out at once, whether an engine is alive or not.
     #[must_use]
     pub fn is_immediate(&self) -> bool {
         self.pausing().is_some()
     }
 
-    /// What is paused, or goes on: the instance unless all of it is meant, and true for a pause.
+    /// What the command pauses or resumes: the instance, or `None` for the whole projection; and true for a pause.
     pub(crate) fn pausing(&self) -> Option<(Option<&str>, bool)> {
         match self {
             Self::Pause { instance } => Some((instance.as_deref(), true)),
@@ -272,12 +274,12 @@ impl fmt::Display for CommandState {
     }
 }
 
-/// An instruction with its projection, and who gives it.
+/// A command with its projection, and who gives it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewCommand {
     /// The projection.
     pub projection: String,
-    /// Only an engine that runs this version takes it; any version unless named.
+    /// The version that an engine has to run to take the command. `None` for any version.
     pub version: Option<u32>,
     /// What to do.
     pub command: AdminCommand,
@@ -285,7 +287,7 @@ pub struct NewCommand {
     pub by: By,
 }
 
-/// A command as it is on record.
+/// A command on record.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct CommandRecord {
@@ -312,7 +314,8 @@ pub struct CommandRecord {
     /// When that process took it.
     #[serde(serialize_with = "crate::clock::rfc3339::optional::serialize")]
     pub taken_at: Option<SystemTime>,
-    /// What was reported while it was carried out; of a rebuild a [`BuildProgress`](crate::builds::BuildProgress).
+    /// What was reported while it was carried out. For a rebuild this is a
+    /// [`BuildProgress`](crate::builds::BuildProgress).
     pub progress: Option<serde_json::Value>,
     /// When it was answered.
     #[serde(serialize_with = "crate::clock::rfc3339::optional::serialize")]

@@ -1,6 +1,6 @@
-//! Which database's SQL, and texts that are written in the program for each of them.
+//! The SQL dialects of the databases, and texts that the program holds for each of them.
 
-/// Which database's SQL.
+/// The SQL dialect of a database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
     Postgres,
@@ -17,10 +17,10 @@ impl Dialect {
     }
 }
 
-/// Custom SQL, in the words of each database that the service uses; a service on one database needs one text.
+/// Custom SQL, with a text for each database that the service uses. A service on one database needs one text.
 ///
-/// `{items}` stands for the projection's table `items`, by its name or its suffix, and `{items.total}` for a column of it.
-/// `$1` is the instance, `$2` and on are the values. See [`exec`](crate::statement::exec).
+/// `{items}` stands for the projection's table `items`, by its name or its suffix, and `{items.total}` for a column of
+/// it. `$1` is the instance; `$2` and the following are the values. See [`exec`](crate::statement::exec).
 ///
 /// # Examples
 /// ```
@@ -45,7 +45,7 @@ impl Dialects {
         Self { postgres: Some(text), sqlite: Some(text) }
     }
 
-    /// A text for each.
+    /// A text for each database.
     #[must_use]
     pub const fn each(postgres: &'static str, sqlite: &'static str) -> Self {
         Self { postgres: Some(postgres), sqlite: Some(sqlite) }

@@ -1,4 +1,4 @@
-//! Events that could not be applied, what becomes of them, and what people do about them.
+//! Events that could not be applied, what happens to them, and what people do about them.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-/// An event that could not be applied and holds its instance up.
+/// The event that could not be applied and holds its instance up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Blocked {
     /// Its position.
@@ -80,8 +80,8 @@ impl FailureClass {
         .find(|class| class.as_str() == word)
     }
 
-    /// True when waiting does not mend it: a reducer is a pure function of its event, and what its statement asks for does
-    /// not fit the rows that are there. [`HandlerConfig::max_lasting_failure_count`](crate::HandlerConfig) counts these.
+    /// True when waiting does not help: a reducer is a pure function of its event, and what its statement asks for does
+    /// not fit the existing rows. [`HandlerConfig::max_lasting_failure_count`](crate::HandlerConfig) counts these.
     ///
     /// # Examples
     /// ```
@@ -101,7 +101,7 @@ impl fmt::Display for FailureClass {
     }
 }
 
-/// Why an event gave no statement.
+/// Why an event produced no statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReduceFailure {
     /// Whether the reducer returned an error, panicked, or made a statement that does not fit the tables.
@@ -110,7 +110,7 @@ pub struct ReduceFailure {
     pub error: String,
 }
 
-/// What becomes of an event after a failed attempt.
+/// What happens to an event after a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FailureStatus {
@@ -120,17 +120,17 @@ pub enum FailureStatus {
     Stopped,
     /// The projection goes on without it, and holds back all later events of its aggregate until a person acts.
     Parked,
-    /// It waits, untried, behind a parked event of its aggregate.
+    /// It was not tried and waits for a parked event of its aggregate.
     Behind,
     /// The projection went on without it.
     Skipped,
-    /// A person gave it up: it is never applied, in no rebuild either. It is no failure any more, and listed only where this
-    /// state is asked for.
+    /// A person gave it up: it is never applied, not even in a rebuild. It no longer counts as a failure, and is listed
+    /// only when this state is asked for.
     Discarded,
 }
 
 impl FailureStatus {
-    /// All of them.
+    /// All states.
     pub const ALL: [Self; 6] =
         [Self::Failing, Self::Stopped, Self::Parked, Self::Behind, Self::Skipped, Self::Discarded];
 
@@ -175,7 +175,7 @@ pub struct Attempt {
     pub event_type: Arc<str>,
     /// Attempts, with this one.
     pub attempts: u32,
-    /// What becomes of the event.
+    /// What happens to the event.
     pub state: FailureStatus,
     /// Class of the error.
     pub class: FailureClass,
@@ -200,7 +200,7 @@ pub struct FailedEvent {
 /// Types and ids of aggregates.
 pub type Aggregates = HashSet<(Arc<str>, Arc<str>)>;
 
-/// Which recorded failures are asked for; all by default, by instance and position.
+/// Selects recorded failures. By default all of them, in order of instance and position.
 ///
 /// # Examples
 /// ```
@@ -221,7 +221,7 @@ pub struct FailureQuery {
 }
 
 impl FailureQuery {
-    /// All.
+    /// Selects all failures.
     pub fn all() -> Self {
         Self::default()
     }
@@ -232,7 +232,7 @@ impl FailureQuery {
         self
     }
 
-    /// Only of the aggregate with this type and id.
+    /// Only those of the aggregate with this type and id.
     pub fn aggregate(mut self, aggregate_type: &str, aggregate_id: &str) -> Self {
         self.aggregate = Some((aggregate_type.into(), aggregate_id.into()));
         self
@@ -244,31 +244,31 @@ impl FailureQuery {
         self
     }
 
-    /// Only between these positions, both included.
+    /// Only those between these positions, both included.
     pub fn positions(mut self, from: i64, to: i64) -> Self {
         self.positions = Some((from, to));
         self
     }
 
-    /// Only events of this type.
+    /// Only those of events of this type.
     pub fn event_type(mut self, event_type: &str) -> Self {
         self.event_type = Some(event_type.into());
         self
     }
 
-    /// Only those of which the last error was of this class.
+    /// Only those whose last error was of this class.
     pub fn class(mut self, class: FailureClass) -> Self {
         self.class = Some(class);
         self
     }
 
-    /// Only those behind the one at this place, which ended the page before.
+    /// Only those after this place, at which the previous page ended.
     pub fn after_place(mut self, instance: &str, position: i64) -> Self {
         self.after = Some((instance.into(), position));
         self
     }
 
-    /// Only those behind this one, which ended the page before.
+    /// Only those after this one, with which the previous page ended.
     pub fn after(mut self, last: &FailedEvent) -> Self {
         self.after = Some((Arc::clone(&last.attempt.instance), last.attempt.position));
         self
@@ -324,32 +324,32 @@ pub struct By {
 }
 
 impl By {
-    /// Somebody with a reason.
+    /// A person with a reason.
     pub fn new(who: impl Into<String>, why: impl Into<String>) -> Self {
         Self { who: who.into(), why: why.into() }
     }
 }
 
-/// What came of mending.
+/// The result of retrying failures.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RetryOutcome {
     /// Events that are in the read model now, and were not before.
     pub applied: u64,
-    /// Events that were on record before: of the aggregate of a parked event, or, where all were tried, of the projection;
-    /// without those that were skipped.
+    /// Events that were on record before, without skipped ones: those of the parked event's aggregate or, if all were
+    /// tried, those of the projection.
     pub before: u64,
-    /// Those that are on record afterwards.
+    /// The number of these events that are on record afterwards.
     pub after: u64,
-    /// Where the work began, when it was not at the event that was named: that one is done, or waits behind this one.
+    /// Where the work began, if not at the named event: that event is done, or waits for this one.
     pub went_on: Option<i64>,
-    /// Events that are refused again, where all were tried; at most a hundred.
+    /// Events that fail again, if all were tried; at most a hundred.
     pub refused: Vec<Refused>,
-    /// How many more are.
+    /// How many more events fail again.
     pub not_named: u64,
 }
 
-/// An event that is refused again.
+/// An event that fails again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Refused {

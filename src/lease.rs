@@ -1,4 +1,5 @@
-//! What several processes agree on: who works on which instance until when, who is alive, and where there is work.
+//! What several processes agree on: which of them works on an instance and until when, which are alive, and where there
+//! is work.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,9 +14,9 @@ use crate::state::ProjectionKey;
 pub struct Lease {
     /// The tenant.
     pub instance: Arc<str>,
-    /// Grows with each new holder, so that a former one is found out.
+    /// Grows with each new holder, so that an earlier holder can be recognized.
     pub epoch: i64,
-    /// True when the work goes event by event: a process that held it died, and an event may be to blame.
+    /// True when the holder works event by event: a process that held the lease died, and an event may be to blame.
     pub careful: bool,
 }
 
@@ -28,10 +29,10 @@ pub struct Renewal {
     pub lease: Lease,
 }
 
-/// An instance in which a projection is behind.
+/// An instance in which a projection lags.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lag {
-    /// Which projection, as its place in the request.
+    /// The projection, as its index in the request.
     pub projection: usize,
     /// The tenant.
     pub instance: Arc<str>,
@@ -41,40 +42,40 @@ pub struct Lag {
     pub checkpoint: i64,
 }
 
-/// Which of the pairs that are behind count.
+/// Which of the lagging pairs count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lagging {
-    /// Those that the one who asks may work on now.
+    /// The pairs that the asking process may work on now.
     Free,
-    /// Also what is leased, paused or waits for its next attempt; all but what waits for a person.
+    /// Also pairs that are leased, paused, or wait for their next attempt, but not those that wait for a person.
     Open,
-    /// All of them.
+    /// All pairs.
     All,
 }
 
-/// Which lag is looked for.
+/// Which lag to look for.
 #[derive(Debug, Clone)]
 pub struct LagRequest {
-    /// Projections with the aggregate types they want.
+    /// The projections, each with the aggregate types that it wants.
     pub projections: Vec<(ProjectionKey, Vec<String>)>,
-    /// Looks at these instances only; empty for all.
+    /// Only these instances. Empty for all.
     pub instances: Vec<Arc<str>>,
-    /// Who asks: the own leases do not count as somebody else's work.
+    /// The process that asks. Its own leases do not count as work of another process.
     pub owner: Uuid,
     /// Which pairs count.
     pub lagging: Lagging,
     /// True when the system instance counts too.
     pub system: bool,
-    /// A failing event that waits for longer waits because of a wrong clock.
+    /// A failing event never waits longer than this. If one does, its time came from a wrong clock, and it is due.
     pub longest_wait: Duration,
-    /// How long leases last; one that ends much later comes from a wrong clock and is free.
+    /// How long leases last. A lease that ends much later came from a wrong clock, and counts as free.
     pub lease: Duration,
-    /// At most this many pairs, or instances, 1 or more. Where there are more pairs, projections take turns: each that is behind
-    /// has its first pair among them before another one has its second.
+    /// At most this many pairs, or instances; 1 or more. When there are more pairs, projections take turns: each
+    /// lagging projection gets its first pair before any gets its second.
     pub limit: usize,
 }
 
-/// Keeps at most this many: of each projection the first, then of each the second, and so on.
+/// Keeps at most this many pairs: the first one of each projection, then the second one of each, and so on.
 pub(crate) fn in_turns(lags: &mut Vec<Lag>, limit: usize) {
     if lags.len() <= limit {
         return;
@@ -107,7 +108,7 @@ impl Member {
     }
 }
 
-/// A projection, and the instance unless all of it is meant.
+/// A projection, and the instance, or `None` for the whole projection.
 pub type Pause = (String, Option<Arc<str>>);
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! `readside` keeps the read models of event-sourced, multi-tenant services up to date, exactly once, on plain threads.
 //!
 //! It takes events from an event store (an embedded SQLite file, or PostgreSQL), reduces them to statements, and writes
-//! read tables and checkpoint in one transaction. Nothing is async; every call blocks until it is done or its time is
+//! read tables and checkpoint in one transaction. Nothing is async: every call blocks until it is done or its time is
 //! over.
 //!
 //! # One event, from push to row
@@ -9,16 +9,17 @@
 //! 1. A service makes a [`NewEvent`] from a [`Payload`] and pushes it ([`EventStore::push`]). The push locks the counter
 //!    row of its instance (a tenant), so that positions of an instance are dense and appear in order, and returns the
 //!    stored [`Event`].
-//! 2. [`ProjectionHandler::trigger`] reads the checkpoint of the projection in that instance and fetches what lies above
+//! 2. [`ProjectionHandler::trigger`] reads the checkpoint of the projection in that instance and fetches the events above
 //!    it ([`EventSource::read`](store::EventSource::read)).
 //! 3. The [`Projection`]'s reducer turns the event into a [`Statement`](statement::Statement), which is data made by
 //!    [`create`](statement::create), [`update`](statement::update) and the other builders.
-//! 4. One transaction ([`ProjectionStore::transaction`](store::ProjectionStore::transaction)) locks the state row, compares the checkpoint, applies the
-//!    statements and moves the checkpoint. Another process that does the same finds the checkpoint moved, and nothing to do.
+//! 4. One transaction ([`ProjectionStore::transaction`](store::ProjectionStore::transaction)) locks the state row,
+//!    compares the checkpoint, applies the statements and moves the checkpoint. Another process that does the same finds
+//!    the checkpoint moved, and nothing to do.
 //! 5. Readers see the row in the view with the table's plain name; [`Engine::await_pushed`] tells when.
 //!
-//! An [`Engine`] does steps 2 to 4 by itself, on its own threads, alone or together with other processes; a
-//! [`ProjectionHandler`] does them on the caller's thread, as here:
+//! An [`Engine`] does steps 2 to 4 on its own threads, alone or together with other processes. A [`ProjectionHandler`]
+//! does them on the caller's thread, as here:
 //!
 //! ```
 //! # #[cfg(feature = "sqlite")] {
@@ -75,8 +76,8 @@
 //! # Features
 //!
 //! `sqlite` (the default), `postgres`, `tls` for TLS to PostgreSQL, `serve` for the status page and its metrics (the
-//! module `serve`), and `cli` for the command `readside` and the module `cli`, which brings `tls` and `serve`. Each only
-//! adds.
+//! module `serve`), and `cli` for the command `readside` and the module `cli`, which enables `tls` and `serve`. No
+//! feature removes anything.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod command;
@@ -139,14 +140,14 @@ pub mod subscription;
 pub mod table;
 pub mod testing;
 
-/// How an engine and its projections fare: what [`Engine::health`] answers.
+/// How an engine and its projections get on: the answer of [`Engine::health`].
 pub mod health {
     pub use crate::engine::{Health, LoopHealth, ProjectionHealth};
     pub use crate::standing::{Standing, Verdict};
     pub use crate::stop_cause::{StopCause, Stopped};
 }
 
-/// Hearing of changes of read models: what [`Engine::watch`] gives.
+/// Hearing of changes of read models: what [`Engine::watch`] returns.
 pub mod watch {
     pub use crate::engine::watch::changes::{ChangedRows, Changes, LiveChange, MarkError, Rows, WatchEnd, WatchMark};
 }
@@ -205,7 +206,7 @@ pub use ::postgres as postgres_driver;
 #[cfg(feature = "sqlite")]
 pub use ::rusqlite;
 
-/// The code of each page is run as a test of the documentation.
+/// The code blocks of each page run as documentation tests.
 #[cfg(all(doctest, feature = "sqlite"))]
 macro_rules! pages {
     ($($name:ident $page:literal),* $(,)?) => { $(#[doc = include_str!($page)] struct $name;)* };

@@ -1,11 +1,12 @@
-//! Texts that anybody may have chosen, made fit for one line of a log, an error or a table.
+//! Makes texts of unknown origin safe for one line of a log, an error or a table.
 //!
-//! What stands in quotes goes through `{:?}`, which escapes as much.
+//! Texts in quotes go through `{:?}`, which escapes the same characters.
 
 use std::borrow::Cow;
 use std::fmt::Display;
 
-/// The text without what would break the line, move a cursor, or turn or hide parts of it: each such character as its escape.
+/// The text in which every character that would break the line, move a cursor, or reverse or hide other text is
+/// escaped.
 pub(crate) fn plain(text: &str) -> Cow<'_, str> {
     if !text.contains(is_hidden) {
         return Cow::Borrowed(text);
@@ -14,7 +15,7 @@ pub(crate) fn plain(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.chars().map(shown).collect())
 }
 
-/// Control characters, separators of lines, marks of direction, and what has no width.
+/// True for control characters, line separators, direction marks, and characters without width.
 pub(crate) fn is_hidden(letter: char) -> bool {
     letter.is_control()
         || matches!(
@@ -81,7 +82,7 @@ mod tests {
     fn nothing_breaks_a_line_or_turns_it() {
         assert_eq!(plain("a\nb\t\u{1b}[2Jc\u{202e}d\u{9b}"), "a\\u{a}b\\u{9}\\u{1b}[2Jc\\u{202e}d\\u{9b}");
         assert_eq!(plain("Zoë, 日本, \"x\" \\"), "Zoë, 日本, \"x\" \\");
-        // What is quoted is as safe.
+        // Quoting a text is as safe.
         for letter in (0..0x11_0000_u32).filter_map(char::from_u32).filter(|letter| is_hidden(*letter)) {
             assert!(!format!("{:?}", letter.to_string()).contains(letter), "{letter:?}");
         }

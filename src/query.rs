@@ -1,4 +1,4 @@
-//! What is asked of an event source: filters for people and services, cursors for projections.
+//! Questions to an event source: filters for people and services, cursors for projections.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -47,7 +47,7 @@ impl Query {
         self
     }
 
-    /// Goes on behind this event in the query's order, which is how long reads are cut into pages.
+    /// Goes on after this event in the query's order. So a long read can be cut into pages.
     ///
     /// # Examples
     /// ```
@@ -76,9 +76,10 @@ impl Query {
         self
     }
 
-    /// At most this many bytes of payload and metadata, but one event in any case; 0 means no limit. Default: 0.
+    /// At most this many bytes of payload and metadata, but at least one event; 0 means no limit. Default: 0.
     ///
-    /// There may be more events behind those that are found, however few these are: none are left when a page is empty.
+    /// There may be more events after the returned ones, however few these are. Only an empty page means that there are
+    /// no more.
     pub fn max_bytes(mut self, bytes: usize) -> Self {
         self.max_bytes = bytes;
         self
@@ -129,7 +130,7 @@ impl SubQuery {
     }
 
     one_of! {
-        /// Events of this instance (or another one named).
+        /// Events of this instance. Repeated calls join instances by OR.
         instance -> instances;
         /// No events of this instance.
         exclude_instance -> not_instances;
@@ -161,22 +162,22 @@ impl SubQuery {
         self
     }
 
-    /// Stored later than this; a time that no event can have means the end of the times that events can have.
+    /// Stored later than this. A time outside of the range of event times counts as the end of that range.
     pub fn created_after(mut self, at: SystemTime) -> Self {
         self.created_after = Some(within(at));
         self
     }
 
-    /// Stored earlier than this, as [`created_after`](Self::created_after).
+    /// Stored earlier than this. Times outside of the range count as for [`created_after`](Self::created_after).
     pub fn created_before(mut self, at: SystemTime) -> Self {
         self.created_before = Some(within_above(at));
         self
     }
 }
 
-/// Which events a projection wants. An event is wanted when both its types are listed; a source may return more
-/// events of the listed aggregate types, never fewer. The empty text lists every type
-/// ([`on_any`](crate::Projection::on_any)); no event has it for a type. [`lists`](Self::lists) looks at that.
+/// Which events a projection wants. An event is wanted when both its types are listed. A source may return more events
+/// of the listed aggregate types, never fewer. An empty text lists every type ([`on_any`](crate::Projection::on_any));
+/// no event has the empty text as a type. Use [`lists`](Self::lists) to look a type up.
 ///
 /// # Examples
 /// ```
@@ -187,14 +188,14 @@ impl SubQuery {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct EventFilter {
-    /// Aggregate types; they decide what the relevant head is.
+    /// Aggregate types. They determine the relevant head.
     pub aggregate_types: Vec<String>,
     /// Event types.
     pub event_types: Vec<String>,
 }
 
 impl EventFilter {
-    /// Means every type, in a list of types.
+    /// In a list of types, this means every type.
     pub const EVERY: &str = "";
 
     /// True when the list names the type, or every type.
@@ -210,7 +211,7 @@ impl EventFilter {
     }
 }
 
-/// Where a projection stands in one instance.
+/// How far a projection is in one instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor {
     /// The tenant.
@@ -230,14 +231,14 @@ pub struct Span {
     pub to: i64,
 }
 
-/// In what a log is not whole.
+/// A fault of a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flaw {
     /// The tenant.
     pub instance: Arc<str>,
     /// What is missing, in words.
     pub found: String,
-    /// No event is missing: a counter or a head says less than the log holds.
+    /// True when no event is missing, but a counter or a head says less than the log holds.
     pub behind: bool,
 }
 
@@ -246,7 +247,7 @@ pub struct Flaw {
 pub struct ReadRequest {
     /// One entry per instance, each instance once.
     pub cursors: Vec<Cursor>,
-    /// Which events.
+    /// Which events are wanted.
     pub wanted: EventFilter,
     /// At most this many events per instance, 1 or more.
     pub limit: usize,
@@ -256,15 +257,15 @@ pub struct ReadRequest {
 
 /// What a source knows of one instance above a cursor.
 ///
-/// `head` and `relevant` are read before, or in one snapshot with, the events: an event that becomes visible later
-/// lies above `head`.
+/// `head` and `relevant` are read before the events, or in one snapshot with them. So an event that becomes visible
+/// later is above `head`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EventBatch {
     /// The tenant.
     pub instance: Arc<str>,
     /// The cursor's position.
     pub after: i64,
-    /// Id of the event at the cursor's position; none at position 0, or when there is no such event.
+    /// The id of the event at the cursor's position. `None` at position 0, or when there is no such event.
     pub at: Option<Uuid>,
     /// The highest visible position of the instance, 0 when it has no events.
     pub head: i64,
@@ -274,7 +275,7 @@ pub struct EventBatch {
     pub relevant: i64,
     /// The wanted events above the cursor and not above the head, ascending.
     pub events: Vec<Event>,
-    /// True when the limit ended the read: there may be more wanted events below the head.
+    /// True when a limit ended the read, so there may be more wanted events up to the head.
     pub more: bool,
 }
 
@@ -289,14 +290,14 @@ impl EventBatch {
     }
 }
 
-/// Which heads are asked for, in pages by instance.
+/// Which heads to return, in pages by instance.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct HeadsRequest {
     /// Only these instances; empty means all.
     pub instances: Vec<Arc<str>>,
     /// Aggregate types of the relevant head; empty means all types.
     pub aggregate_types: Vec<String>,
-    /// Only instances that sort after this one, by bytes: the last of the page before.
+    /// Only instances that sort after this one, by bytes. It is the last one of the previous page.
     pub after: Option<Arc<str>>,
     /// At most this many, 1 or more.
     pub limit: usize,

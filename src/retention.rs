@@ -1,6 +1,6 @@
-//! The life of the data after it was stored: what is erased, removed or archived, and the reports of that.
+//! The life of data after it was stored: erasing, removing and archiving it, and the reports of that.
 //!
-//! The stores carry it out: see [`DbStore`](crate::DbStore).
+//! The stores do this work: see [`DbStore`](crate::DbStore).
 
 use std::fmt;
 use std::time::SystemTime;
@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::failure::By;
 
-/// Whose payload and metadata are to be erased.
+/// Selects the events whose payload and metadata to erase.
 ///
 /// # Examples
 /// ```
@@ -29,7 +29,7 @@ pub struct Redaction {
     pub(crate) unique: Vec<(String, String)>,
 }
 
-/// What an operation is about, inside its instance.
+/// What an operation concerns within its instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -50,31 +50,31 @@ impl Redaction {
         Self { instance: instance.into(), subject, creator_and_owner: false, unique: Vec::new() }
     }
 
-    /// One event.
+    /// Erases one event.
     pub fn of_event(instance: &str, position: i64) -> Self {
         Self::new(instance, Subject::Event(position))
     }
 
-    /// All events that the aggregate has by now.
+    /// Erases all events that the aggregate has by now.
     pub fn of_aggregate(instance: &str, aggregate_type: &str, aggregate_id: &str) -> Self {
         let subject = Subject::Aggregate { aggregate_type: aggregate_type.into(), aggregate_id: aggregate_id.into() };
         Self::new(instance, subject)
     }
 
-    /// Makes creator and owner of the events empty too. Default: they stay.
+    /// Also empties creator and owner of the events. Default: they stay.
     pub fn creator_and_owner(mut self) -> Self {
         self.creator_and_owner = true;
         self
     }
 
-    /// Gives a unique value of the instance back. The store does not know whose values they are.
+    /// Gives back a unique value of the instance. The store does not know whose values they are.
     pub fn unique(mut self, constraint: &str, value: &str) -> Self {
         self.unique.push((constraint.to_owned(), value.to_owned()));
         self
     }
 }
 
-/// Which events are to leave the table that pushes and projections work on.
+/// Selects the events to move out of the table that pushes and projections work on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "nothing is archived until a store is told"]
 pub struct Archival {
@@ -83,7 +83,7 @@ pub struct Archival {
 }
 
 impl Archival {
-    /// Those stored before this time, of all instances.
+    /// Events stored before this time, in all instances.
     pub fn before(time: SystemTime) -> Self {
         Self { before: time, instance: None }
     }
@@ -95,7 +95,7 @@ impl Archival {
     }
 }
 
-/// Rows of a table that were touched, or would be.
+/// Rows of a table that were changed, or would be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]
 pub struct TableRows {
     /// The table as SQL names it.
@@ -104,7 +104,7 @@ pub struct TableRows {
     pub rows: u64,
 }
 
-/// A projection version whose read rows may hold what was erased.
+/// A projection version whose read rows may hold erased data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct AffectedProjection {
@@ -126,12 +126,12 @@ pub struct Redacted {
     pub dry_run: bool,
     /// The tenant.
     pub instance: String,
-    /// Rows by table; events that were erased before do not count.
+    /// Rows by table. Events that were erased earlier do not count.
     pub tables: Vec<TableRows>,
-    /// Projections of this database that handle these events: this instance of them has to be rebuilt to be rid of what
-    /// they took from the events before.
+    /// Projections of this database that handle these events. Rebuild this instance of them to remove what they took
+    /// from the erased events.
     pub rebuild: Vec<AffectedProjection>,
-    /// What of it the database's files may still hold, and what to do about that.
+    /// Where the database's files may still hold erased data, and what to do about that.
     pub remains: Option<String>,
 }
 
@@ -147,7 +147,7 @@ pub struct Removed {
     pub head: i64,
     /// Rows by table.
     pub tables: Vec<TableRows>,
-    /// What of it the database's files may still hold, and what to do about that.
+    /// Where the database's files may still hold removed data, and what to do about that.
     pub remains: Option<String>,
 }
 
@@ -162,7 +162,7 @@ pub struct RemovedProjection {
     pub dry_run: bool,
     /// Its name.
     pub projection: String,
-    /// Rows by table, with the tables that were empty.
+    /// Rows by table, including tables that were empty.
     pub tables: Vec<TableRows>,
 }
 
@@ -174,11 +174,11 @@ pub struct Archived {
     pub dry_run: bool,
     /// Instances that had such events.
     pub instances: u64,
-    /// Events.
+    /// The number of events.
     pub events: u64,
 }
 
-/// What was done to the data.
+/// The kind of operation on the data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -193,7 +193,7 @@ pub enum OperationKind {
     Archive,
     /// An instance was imported.
     Import,
-    /// A projection that no engine runs any more was removed.
+    /// A projection that no engine runs any longer was removed.
     RemoveProjection,
 }
 
@@ -225,7 +225,7 @@ impl fmt::Display for OperationKind {
     }
 }
 
-/// A record of what somebody did to the data.
+/// A record of what a person did to the data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Operation {
@@ -233,16 +233,16 @@ pub struct Operation {
     pub id: Uuid,
     /// What was done.
     pub kind: OperationKind,
-    /// The tenant; none for all.
+    /// The tenant. `None` for all.
     pub instance: Option<String>,
-    /// What exactly, as a JSON document; no payloads, no unique values.
+    /// The details, as a JSON document without payloads and unique values.
     pub subject: String,
     /// By whom, and why.
     pub by: By,
     /// When it began, by the database's clock.
     #[serde(serialize_with = "crate::clock::rfc3339::serialize")]
     pub began_at: SystemTime,
-    /// When it came to its end; none while it runs, and when it was cut off and not repeated.
+    /// When it ended. `None` while it runs, and also when it was cut off and not repeated.
     #[serde(serialize_with = "crate::clock::rfc3339::optional::serialize")]
     pub ended_at: Option<SystemTime>,
     /// Rows by table, once it has ended.

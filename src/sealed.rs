@@ -1,7 +1,8 @@
-//! What keeps the traits of stores to this library.
+//! Keeps the traits of stores to this library.
 //!
-//! A service brings an [`EventSource`](crate::store::EventSource), a [`Clock`](crate::clock::Clock) and [`Payload`](crate::Payload)s of
-//! its own. All other traits of stores need this one, so they may get new methods without breaking a service.
+//! A service may implement [`EventSource`](crate::store::EventSource), [`Clock`](crate::clock::Clock) and
+//! [`Payload`](crate::Payload). All other traits of stores require this one, so they may get new methods without
+//! breaking a service.
 //!
 //! ```compile_fail,E0277
 //! use std::time::Duration;
@@ -21,5 +22,5 @@
 //! }
 //! ```
 
-/// Implemented where a store trait is.
+/// Implemented for every type that has a store trait.
 pub trait Sealed {}

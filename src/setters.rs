@@ -1,7 +1,7 @@
 //! Methods that set the fields of a struct of options, so that a new field breaks no caller.
 
-/// A method for each field that is named, by the field's name. `into`: from whatever turns into the type. `some`: for a
-/// field that may be missing; the method says what it is.
+/// Makes a method for each named field, with the field's name. `into` accepts every type that converts into the field's
+/// type. `some` is for an optional field; the method takes the value.
 macro_rules! setters {
     ($type:ident: $($field:ident: $how:ident $kind:ty),* $(,)?) => {
         impl $type {

@@ -1,6 +1,6 @@
-//! How projections get on: one verdict for each, made of what is stored and of what processes say.
+//! How projections get on: one verdict for each, made from what is stored and what processes report.
 //!
-//! All that show verdicts ask [`judge`], so that `health`, `status` and `doctor` say the same.
+//! Everything that shows verdicts calls [`judge`], so that `health`, `status` and `doctor` say the same.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -11,7 +11,7 @@ use crate::builds::Phase;
 use crate::standstill::{Standstill, StandstillKind};
 use crate::state::ProjectionKey;
 
-/// A projection that is behind and has moved no checkpoint for this long is stuck, also where nobody says why.
+/// A projection that lags and has moved no checkpoint for this long is stuck, even if no process says why.
 pub(crate) const STILL: Duration = Duration::from_mins(1);
 
 /// What a store knows about the progress of a build, in addition to lag and failures.
@@ -21,7 +21,7 @@ pub struct Standing {
     pub projection: ProjectionKey,
     /// When this was read, by the database's clock.
     pub at: SystemTime,
-    /// When one of its checkpoints moved last; `None` when that is not known.
+    /// When one of its checkpoints moved last. `None` when that is not known.
     pub moved_at: Option<SystemTime>,
     /// How far the build is.
     pub phase: Phase,
@@ -29,16 +29,17 @@ pub struct Standing {
     pub succeeded: bool,
     /// Living processes that run it.
     pub members: u64,
-    /// Where none lives: the name of the one that was believed to live longest, and until when, if that is on record.
+    /// If no living process runs it: the name of the one that was last expected to live, and until when, if that is on
+    /// record.
     pub last_member: Option<(String, SystemTime)>,
-    /// Instances that are paused by themselves.
+    /// The number of instances that are paused one by one.
     pub paused_instances: u64,
     /// What keeps it from moving.
     pub standstills: Vec<Standstill>,
 }
 
 impl Standing {
-    /// That the history is another one, if anybody has found that.
+    /// The standstill that says that the history is another one, if any process has found that.
     pub(crate) fn diverged(&self) -> Option<&Standstill> {
         self.standstills.iter().find(|one| one.kind == StandstillKind::Diverged)
     }
@@ -46,26 +47,27 @@ impl Standing {
 
 /// How a projection gets on, in one word.
 ///
-/// A projection is *stuck* when something stands in its way that is not an event's failure and not a person's wish: a
-/// [`Standstill`] that a living process wrote down or that shows in what is stored; or when it is behind, its oldest event
-/// waits for more than a minute, and no engine runs it or no checkpoint of it has moved for a minute.
+/// A projection is *stuck* when an obstacle stops it that is neither a failed event nor a person's wish. Either a
+/// [`Standstill`] says so, which a living process recorded or which shows in what is stored. Or the projection lags,
+/// its oldest event has waited for more than a minute, and no engine runs it or none of its checkpoints has moved for a
+/// minute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Verdict {
-    /// Nothing is behind.
+    /// Nothing lags.
     Idle,
-    /// It is behind, a living engine runs it, and a checkpoint of it moved within the last minute.
+    /// It lags, a living engine runs it, and one of its checkpoints moved within the last minute.
     Moving,
-    /// It is behind, and has not moved yet, or no living engine runs it.
+    /// It lags, and has not moved yet, or no living engine runs it.
     Behind,
-    /// It is filled for the first time, or beside what readers see.
+    /// It is being filled for the first time, or next to what readers see.
     Building,
-    /// A person paused it, or all instances that are behind.
+    /// A person paused it, or all lagging instances of it.
     Paused,
     /// Events fail, or were put aside until a person decides.
     Failing,
-    /// It does not move, and will not by itself or without somebody looking into it.
+    /// It does not move, and will not move until a person looks into it.
     Stuck,
 }
 
@@ -100,11 +102,11 @@ pub(crate) struct Judged {
     /// The reason in a few words.
     pub(crate) reason: Option<String>,
     pub(crate) since: Option<SystemTime>,
-    /// All that stands in the way, the gravest first.
+    /// Everything that stops it, the gravest first.
     pub(crate) standstills: Vec<Standstill>,
 }
 
-/// Makes one verdict of what a store knows and of lag and failures.
+/// Makes one verdict from what a store knows and from lag and failures.
 pub(crate) fn judge(standing: &Standing, figures: Figures) -> Judged {
     let mut standstills = standing.standstills.clone();
     standstills.extend(of_lag(standing, figures, &standstills));
@@ -125,7 +127,7 @@ pub(crate) fn judge(standing: &Standing, figures: Figures) -> Judged {
     Judged { motion, reason, since, standstills }
 }
 
-/// Whether a verdict follows from something of this kind.
+/// Whether something of this kind explains the verdict.
 fn shows(motion: Verdict, kind: StandstillKind) -> bool {
     match motion {
         Verdict::Paused => kind == StandstillKind::Paused,
@@ -147,7 +149,7 @@ fn failures(figures: Figures) -> String {
     format!("failed events: {}", some.join(", "))
 }
 
-/// What follows from the lag: the first run, that nobody runs it, that it does not move.
+/// What follows from the lag: a first run, that no process runs it, or that it does not move.
 fn of_lag(standing: &Standing, figures: Figures, others: &[Standstill]) -> Vec<Standstill> {
     use StandstillKind as K;
     let mut found = Vec::new();
@@ -169,7 +171,7 @@ fn of_lag(standing: &Standing, figures: Figures, others: &[Standstill]) -> Vec<S
     found
 }
 
-/// All that can be known from outside of engines that are dead, or that work on another database by now.
+/// What can be known from outside about engines that are dead or now work on another database.
 fn no_engine(standing: &Standing) -> Standstill {
     let version = standing.projection.version;
     let Some((name, until)) = &standing.last_member else {
@@ -185,7 +187,7 @@ fn is_late(figures: Figures) -> bool {
     figures.lagging > 0 && figures.lag_age.is_some_and(|age| age > STILL)
 }
 
-/// One of its checkpoints moved within the last minute.
+/// True when one of its checkpoints moved within the last minute.
 fn has_moved(standing: &Standing) -> bool {
     standing
         .moved_at
@@ -210,7 +212,7 @@ fn motion(standing: &Standing, figures: Figures, standstills: &[Standstill]) -> 
     if figures.parked > 0 {
         return Verdict::Failing;
     }
-    // Nobody works on what no engine runs, however little time has passed.
+    // No process works on what no engine runs, however little time has passed.
     if matches!(standing.phase, Phase::Building | Phase::Ready) && !has(K::NoEngine) {
         return Verdict::Building;
     }
@@ -276,7 +278,8 @@ mod tests {
         assert_eq!(verdict(&kept, behind(1, 61)), (Verdict::Behind, None), "readers do not see it");
     }
 
-    // Contract: L11: whatever else is the case, nothing that nobody runs is said to move, to be built or tried again.
+    // Contract: L11: whatever else holds, the verdict never says that something without an engine moves, is being built
+    // or is tried again.
     #[test]
     fn what_no_engine_runs_does_not_move() {
         use StandstillKind as K;

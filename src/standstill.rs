@@ -1,8 +1,7 @@
-//! Why projections stand still, in words, with what a person does about it.
+//! Why projections stand still, in words, with what a person can do about it.
 //!
-//! What a process alone knows (a lock waited for, rights that are missing) it writes down as a [`Note`]. What is stored
-//! anyway (pauses, phases, members, checkpoints above heads) is not written down twice: the store reads it from where it
-//! is.
+//! What only one process knows (a lock that it waits for, rights that it lacks) it records as a [`Note`]. What is
+//! stored anyway (pauses, phases, members, checkpoints above heads) needs no note: the store reads it from its place.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,7 +14,7 @@ use crate::error::{StoreError, StoreErrorKind};
 use crate::plain::plain;
 use crate::state::ProjectionKey;
 
-/// Characters of a reason that are kept.
+/// The most characters of a reason that are kept.
 const LONGEST: usize = 500;
 
 /// What keeps a projection, or an instance of it, from moving. The gravest come first.
@@ -25,27 +24,27 @@ const LONGEST: usize = 500;
 pub enum StandstillKind {
     /// The checkpoint is not part of the event store's history.
     Diverged,
-    /// The read tables hold rows, and there is no checkpoint that says which events they are of.
+    /// The read tables hold rows, but no checkpoint says which events made them.
     Orphaned,
-    /// The log is not whole: events are missing, or lie above their heads.
+    /// The log is incomplete: events are missing, or are above their heads.
     Incomplete,
-    /// The database refuses it to the role of the process.
+    /// The database denies it to the role of the process.
     Denied,
     /// The database only allows reading.
     ReadOnly,
     /// The disk, or the quota, is full.
     Full,
-    /// A table or a schema is not what it should be.
+    /// A table or a schema differs from what it should be.
     Missing,
     /// The database cannot be reached.
     Unreachable,
-    /// A lock was waited for in vain, or a statement was cut off.
+    /// A lock was not obtained in time, or a statement was cut off.
     Locked,
     /// The build was halted.
     Halted,
     /// Readers were not switched to the build.
     Refused,
-    /// An event is inside its reducer for longer than one is given.
+    /// An event has been inside its reducer for longer than is allowed.
     Hangs,
     /// A batch panicked outside of user code.
     Panicked,
@@ -53,15 +52,15 @@ pub enum StandstillKind {
     Database,
     /// A person paused it.
     Paused,
-    /// Another process holds the lease for long and does not move it.
+    /// Another process has held the lease for long without moving it.
     Leased,
     /// Readers see another version, which no living engine runs.
     Unseen,
-    /// It is behind, nothing of it has moved for a minute, and nobody says why.
+    /// It lags, nothing of it has moved for a minute, and no process says why.
     Unmoved,
-    /// It is behind, and no living engine runs this version.
+    /// It lags, and no living engine runs this version.
     NoEngine,
-    /// It is behind, and its first run is not over: one process works on it.
+    /// It lags, and its first run is not over: one process works on it.
     FirstRun,
 }
 
@@ -116,12 +115,12 @@ impl StandstillKind {
         }
     }
 
-    /// The kind of a stored word; one of a newer version reads as an error of the database.
+    /// The kind of a stored word. A word of a newer version counts as an error of the database.
     pub(crate) fn parse(word: &str) -> Self {
         Self::ALL.into_iter().find(|kind| kind.as_str() == word).unwrap_or(Self::Database)
     }
 
-    /// What a person does about it.
+    /// What a person can do about it.
     #[must_use]
     pub fn remedy(self) -> &'static str {
         match self {
@@ -224,20 +223,20 @@ impl fmt::Display for StandstillKind {
     }
 }
 
-/// What keeps a projection, or one instance of it, from moving; who said so, and since when.
+/// What keeps a projection, or one instance of it, from moving; which process said so, and since when.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Standstill {
-    /// What it is.
+    /// The kind.
     pub kind: StandstillKind,
-    /// The tenant; `None` when it concerns all of the projection, or several tenants.
+    /// The tenant. `None` when it concerns the whole projection, or several tenants.
     pub instance: Option<String>,
-    /// In words: no payloads, at most some hundred characters.
+    /// The reason in words, without payloads, at most a few hundred characters.
     pub reason: String,
-    /// Since when, by the database's clock; `None` when that is not known.
+    /// Since when, by the database's clock. `None` when that is not known.
     #[serde(serialize_with = "crate::clock::rfc3339::optional::serialize")]
     pub since: Option<SystemTime>,
-    /// The process that said so; `None` when it can be read from what is stored anyway.
+    /// The process that said so. `None` when it shows in what is stored anyway.
     pub process: Option<Uuid>,
 }
 
@@ -246,7 +245,7 @@ impl Standstill {
         Self { kind, instance: None, reason: reason.into(), since: None, process: None }
     }
 
-    /// So many checkpoints lie above their heads.
+    /// The standstill of this many checkpoints above their heads.
     pub(crate) fn ahead(count: i64) -> Self {
         let reason = format!("the checkpoint lies above the last event of the store{}", more(count));
         Self::new(StandstillKind::Diverged, reason)
@@ -276,12 +275,12 @@ impl fmt::Display for Standstill {
     }
 }
 
-/// That it is so in several instances.
+/// An addition for several instances.
 pub(crate) fn more(count: i64) -> String {
     if count > 1 { format!(", in {count} instances, of which this is the first") } else { String::new() }
 }
 
-/// A text as it is kept: not longer than a reason needs.
+/// The text, cut to the longest reason that is kept.
 pub(crate) fn bounded(text: &str) -> String {
     match text.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
@@ -289,13 +288,13 @@ pub(crate) fn bounded(text: &str) -> String {
     }
 }
 
-/// What of a projection stands still.
+/// Which part of a projection stands still.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum StandstillSubject {
-    /// All of it: its work cannot even be looked for.
+    /// All of it: even looking for its work fails.
     Look,
-    /// All of it: states, events or leases cannot be had.
+    /// All of it: states, events or leases cannot be obtained.
     Work,
     /// Its build.
     Build,
@@ -303,12 +302,12 @@ pub enum StandstillSubject {
     Command,
     /// One instance.
     Instance(Arc<str>),
-    /// More instances than are written down one by one.
+    /// The instances beyond those that are written one by one.
     More,
 }
 
 impl StandstillSubject {
-    /// The word under which it is stored, and the instance, empty where none is meant.
+    /// The word under which it is stored, and the instance, which is empty for the other subjects.
     pub(crate) fn stored(&self) -> (&'static str, &str) {
         match self {
             Self::Look => ("look", ""),
@@ -321,16 +320,16 @@ impl StandstillSubject {
     }
 }
 
-/// What a process writes down about a standstill.
+/// What a process records about a standstill.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {
     /// The projection.
     pub projection: ProjectionKey,
-    /// What of it.
+    /// The part that stands still.
     pub subject: StandstillSubject,
     /// Why.
     pub kind: StandstillKind,
-    /// In words, bounded.
+    /// The reason in words, bounded.
     pub reason: String,
     /// How long it has lasted.
     pub age: Duration,

@@ -1,4 +1,4 @@
-//! Where a projection stands in an instance.
+//! How far a projection is in an instance.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ pub struct ProjectionKey {
 /// Separates the name of a projection from the mark of a shadow build.
 pub(crate) const SHADOW: char = '#';
 
-/// The mark of a build of one instance, of which rows are taken and never the tables.
+/// The mark of a build of one instance. A switch takes its rows, never its tables.
 pub(crate) const PART: &str = "part";
 
 impl ProjectionKey {
@@ -35,34 +35,34 @@ impl ProjectionKey {
     }
 }
 
-/// The state of a projection in one instance; a row that does not exist reads as position 0.
+/// The state of a projection in one instance. A row that does not exist has position 0.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct State {
     /// The tenant.
     pub instance: Arc<str>,
     /// Every wanted event up to here is in the tables.
     pub position: i64,
-    /// Id of the event at `position`, none at 0.
+    /// The id of the event at `position`. `None` at 0.
     pub event: Option<Uuid>,
-    /// Id of the event store that the position belongs to, none before the first event.
+    /// The id of the event store that the position belongs to. `None` before the first event.
     pub store: Option<Uuid>,
     /// The event that holds the instance up, if one does.
     pub blocked: Option<Blocked>,
-    /// Who holds the lease, whether it has expired or not.
+    /// The process that holds the lease, whether it has expired or not.
     pub owner: Option<Uuid>,
-    /// Which holder that is, counted from the first.
+    /// The number of that holder, counted from the first.
     pub epoch: i64,
-    /// True when events of it are on record as failed, parked or behind a parked one.
+    /// True when events of the instance are on record as failed, parked, or waiting for a parked one.
     pub held: bool,
-    /// True while it is worked on event by event, because a process died that worked on it.
+    /// True while the work goes event by event, because a process died during it.
     pub careful: bool,
-    /// The event that is being tried in this way.
+    /// The event that is being tried alone.
     pub mark: Option<Mark>,
-    /// How often its rows were changed without moving the checkpoint on: exchanged, emptied, or mended below it.
+    /// How often its rows were changed without moving the checkpoint: exchanged, emptied, or corrected below it.
     pub anew: i64,
 }
 
-/// Says that an event is being tried, so that it is known if the process does not survive it.
+/// Says that an event is being tried, so that the next process knows it if this one dies of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark {
     /// Position of the event.
@@ -71,7 +71,7 @@ pub struct Mark {
     pub epoch: i64,
 }
 
-/// What is to be written as the new state of an instance.
+/// The new state of an instance, to be written.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checkpoint {
     /// The tenant.
@@ -84,11 +84,11 @@ pub struct Checkpoint {
     pub store: Uuid,
 }
 
-/// In which database the events stand that checkpoints name.
+/// Which database holds the events that checkpoints name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Log {
-    /// In the database of the read models: the transaction that moves a checkpoint sees the event itself.
+    /// The database of the read models: the transaction that moves a checkpoint sees the event itself.
     Here,
-    /// In another one: its source was asked for the event before the transaction began.
+    /// Another one: its source was asked for the event before the transaction began.
     Elsewhere,
 }

@@ -1,4 +1,4 @@
-//! Why a pass left an instance before its head.
+//! Why a pass left an instance before it reached the head.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::failure::Blocked;
 use crate::plain::plain;
 use crate::standstill::{Standstill, StandstillKind};
 
-/// Where and why a pass left an instance before its head.
+/// Where and why a pass left an instance before it reached the head.
 #[derive(Debug, Clone)]
 pub struct Stopped {
     /// The tenant.
@@ -32,24 +32,23 @@ impl fmt::Display for Stopped {
 pub enum StopCause {
     /// An event fails and is tried again later.
     Failing(Blocked),
-    /// An event failed too often; a person has to act.
+    /// An event failed too often. A person has to act.
     Stopped(Blocked),
-    /// The checkpoint is not part of the event store's history: the store was restored to an older state or
-    /// exchanged.
+    /// The checkpoint is not part of the event store's history: the store was restored to an older state, or exchanged.
     HistoryDiverged {
         /// What was found.
         found: String,
     },
-    /// What was known of the log is not what it holds now: it was restored, or another server answers. The pass reads the
-    /// log again.
+    /// What this process knew of the log differs from what the log holds now: it was restored, or another server
+    /// answers. The pass reads the log again.
     HistoryChanged {
         /// What was found.
         found: String,
     },
-    /// The read tables hold rows of the instance, and no checkpoint says which events they are of: the states were deleted, or
-    /// states and tables were restored apart.
+    /// The read tables hold rows of the instance, but no checkpoint says which events made them: the states were
+    /// deleted, or states and tables were restored separately.
     RowsWithoutCheckpoint,
-    /// The log of the instance is not whole: events are missing, or lie above their heads.
+    /// The log of the instance is incomplete: events are missing, or are above their heads.
     LogIncomplete {
         /// What was found.
         found: String,
@@ -59,30 +58,31 @@ pub enum StopCause {
         /// The checkpoint.
         checkpoint: i64,
     },
-    /// A process died that worked on it. A worker of an engine finds out whether an event is to blame, step by step.
+    /// A process died while it worked on the instance. A worker of an engine finds out, event by event, whether one is
+    /// to blame.
     Suspect,
-    /// The checkpoint was set back meanwhile.
+    /// The checkpoint was set back in the meantime.
     Reset,
     /// Another process has the lease now and does the work.
     LeaseLost,
     /// Readers see a version that no living engine runs.
     Unfed {
-        /// What becomes of that, or what to do about it.
+        /// What will happen, or what to do about it.
         why: String,
     },
     /// The work was cancelled.
     Cancelled,
-    /// The database failed; nothing is counted against an event.
+    /// The database failed. This counts against no event.
     Store(StoreError),
-    /// Something else keeps it from moving, as this process or another one found.
+    /// Something else keeps it from moving, as this process or another one has found.
     StandsStill(Box<Standstill>),
 }
 
 impl StopCause {
-    /// The standstill that it is; `None` when it is on record already, passes at once, or is another one's work.
+    /// The kind of standstill. `None` when it is on record already, passes at once, or is the work of another process.
     pub(crate) fn standstill(&self) -> Option<StandstillKind> {
         match self {
-            // A history that changed is read again; where that changes nothing the note stays.
+            // After the history changed, the pass reads it again. If that changes nothing, the note stays.
             Self::HistoryDiverged { .. } | Self::HistoryChanged { .. } => Some(StandstillKind::Diverged),
             Self::RowsWithoutCheckpoint => Some(StandstillKind::Orphaned),
             Self::LogIncomplete { .. } => Some(StandstillKind::Incomplete),

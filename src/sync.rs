@@ -1,5 +1,6 @@
-//! Locks, as those parts use them that are tested under random schedules too: those of `parking_lot`, or, built with
-//! `--cfg shuttle`, shuttle's behind the same interface. There, time does not pass: a wait that nobody ends is found.
+//! Locks for the parts that are also tested under random schedules: those of `parking_lot` or, in a build with `--cfg
+//! shuttle`, shuttle's locks with the same interface. Under shuttle no time passes, so the test finds a wait that no
+//! thread ends.
 
 #[cfg(not(shuttle))]
 pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -25,7 +26,7 @@ mod shuttled {
         }
     }
 
-    /// Empty only while it waits.
+    /// `None` only during a wait.
     #[derive(Debug)]
     pub(crate) struct MutexGuard<'m, T>(Option<shuttle::sync::MutexGuard<'m, T>>);
 

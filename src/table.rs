@@ -1,4 +1,4 @@
-//! Tables of a projection, as data: columns, keys, indexes. The engine adds the column `instance_id` in front.
+//! Tables of a projection, as data: columns, keys, indexes. The engine adds the column `instance_id` as the first one.
 
 mod access;
 mod column;
@@ -19,17 +19,17 @@ use crate::error::NameError;
 pub use crate::value::ColumnType;
 use crate::value::Value;
 
-/// Bytes that PostgreSQL allows in a name; a longer one would be cut off silently.
+/// The most bytes in a name of PostgreSQL. PostgreSQL silently cuts off a longer one.
 pub(crate) const MAX_NAME: usize = 63;
 
-/// Bytes that the columns of one key or index may take together: PostgreSQL's rows of an index have room for about 2,700, with
-/// the instance and what they take themselves.
+/// The most bytes that the columns of one key or index may take together. An index row of PostgreSQL has room for about
+/// 2,700, including the instance and overhead.
 const INDEX_ROOM: usize = 2000;
 
-/// Bytes that are kept for a column of fixed size.
+/// The bytes reserved for a column of fixed size.
 const FIXED: usize = 16;
 
-/// Values of this size fit every index, however many columns it has.
+/// Values up to this size fit every index, however many columns it has.
 const ALWAYS_FITS: usize = INDEX_ROOM / 31;
 
 /// The column that the engine adds to every table, row and condition.
@@ -37,8 +37,9 @@ pub(crate) const INSTANCE_COLUMN: &str = "instance_id";
 
 /// A table of a projection.
 ///
-/// The columns of a key, a unique constraint or an index have room for 2,000 bytes together: a column of fixed size takes 16 of
-/// them, the others share the rest evenly. An event with a longer value for such a column fails, on every database.
+/// The columns of a key, a unique constraint or an index have room for 2,000 bytes together. A column of fixed size
+/// takes 16 of them; the others share the rest evenly. An event with a longer value for such a column fails on every
+/// database.
 ///
 /// # Examples
 /// ```
@@ -64,18 +65,18 @@ pub struct Table {
     pub(crate) uniques: Vec<Vec<String>>,
     pub(crate) indexes: Vec<Vec<String>>,
     pub(crate) foreign_keys: Vec<ForeignKey>,
-    /// Those with more than plain columns.
+    /// Indexes with more than plain columns.
     pub(crate) more_indexes: Vec<Index>,
     pub(crate) checks: Vec<Check>,
     pub(crate) comment: Option<String>,
-    /// Roles with what they are given.
+    /// Roles, each with its rights.
     pub(crate) grants: Vec<(String, Vec<Privilege>)>,
-    /// Readers see the tenant that they have named.
+    /// True when readers see only the tenant that they have named.
     pub(crate) isolated: bool,
 }
 
 impl Table {
-    /// A table of this name; readers find it as a view of this name.
+    /// A table with this name. Readers find it as a view with this name.
     ///
     /// # Examples
     /// ```
@@ -183,8 +184,8 @@ impl Table {
         self
     }
 
-    /// Demands of each row that it meets a condition on its columns. An event that would break it fails, with the class
-    /// `constraint`. The name stands in the error.
+    /// Requires each row to meet a condition on its columns. An event that would violate it fails with the class
+    /// `constraint`. The error shows the name.
     ///
     /// # Examples
     /// ```
@@ -201,8 +202,9 @@ impl Table {
         self
     }
 
-    /// Most bytes that a value of the column may take; none where no index, key or unique constraint has the column. Those of
-    /// which values have no fixed size share the room, so that what fits does not depend on the other values of a row.
+    /// The most bytes that a value of the column may take. `None` when no index, key or unique constraint has the
+    /// column. Columns of variable size share the room evenly, so whether a value fits does not depend on the other
+    /// values of its row.
     pub(crate) fn room(&self, column: &str) -> Option<usize> {
         let foreign = self.foreign_keys.iter().map(|key| &key.columns);
         let more: Vec<Vec<String>> = self.sorted_columns().collect();
@@ -217,7 +219,7 @@ impl Table {
         lists.filter(|columns| columns.iter().any(|name| name == column)).map(room).min()
     }
 
-    /// The columns that statements write for these: those of which a generated one is made in its place.
+    /// The columns that statements write for these: for a generated column, the columns from which it is computed.
     fn written_for(&self, columns: &[String]) -> Vec<String> {
         let mut written: Vec<String> = Vec::with_capacity(columns.len());
         for name in columns {
@@ -243,23 +245,23 @@ impl Table {
         self.columns.iter().filter(|column| column.generated.is_none())
     }
 
-    /// True when a unique constraint has a column that nobody knows before the database has worked it out.
+    /// True when a unique constraint has a column whose value only the database computes.
     pub(crate) fn has_generated_unique(&self) -> bool {
         self.uniques.iter().flatten().any(|name| self.find(name).is_some_and(|column| column.generated.is_some()))
     }
 
-    /// Columns of indexes whose entries are rows, and not items.
+    /// The columns of indexes whose entries are rows rather than items.
     fn sorted_columns(&self) -> impl Iterator<Item = Vec<String>> {
         self.more_indexes.iter().filter(|index| index.method == Method::Tree).map(|index| index.columns(self))
     }
 
-    /// Columns that share an index: those of each index.
+    /// The groups of columns that share an index, one group for each index.
     pub(crate) fn indexed_columns(&self) -> impl Iterator<Item = Vec<String>> {
         let more = self.more_indexes.iter().map(|index| index.columns(self));
         self.indexes.iter().cloned().chain(more).map(|columns| self.written_for(&columns))
     }
 
-    /// True when the database works something out for each row that is written, which may fail.
+    /// True when the database computes something for each written row, which may fail.
     pub(crate) fn computes(&self) -> bool {
         let is_generated = |column: &Column| column.generated.is_some();
         !self.checks.is_empty()
@@ -267,7 +269,7 @@ impl Table {
             || self.columns.iter().any(is_generated)
     }
 
-    /// Refuses a value that an index of the table could not hold: its size, and what is allowed.
+    /// Refuses a value that an index of the table could not hold. The error has its size and the limit.
     pub(crate) fn check_room(&self, column: &Column, value: &Value) -> Result<(), (usize, usize)> {
         let size = size_in_index(value);
         if size <= ALWAYS_FITS {
@@ -292,7 +294,7 @@ impl Table {
             .any(|unique| unique.len() == columns.len() && unique.iter().all(named))
     }
 
-    /// Columns that rows of another table refer to, or that decide about other rows, make a table order-bound.
+    /// Finds faults of the table that need no other table.
     pub(crate) fn check(&self) -> Result<(), TableFault> {
         let mut seen: Vec<String> = vec![INSTANCE_COLUMN.to_owned()];
         for column in &self.columns {
@@ -355,7 +357,7 @@ impl Table {
         {
             return Err(TableFault::What(format!("has the nullable column {:?} in its primary key", column.name)));
         }
-        // One database compares documents by what they mean, the other one by their texts.
+        // One database compares documents by meaning, the other one by text.
         let unique = std::iter::once(&self.primary_key).chain(&self.uniques).flatten();
         if let Some(column) = unique.filter_map(|name| self.find(name)).find(|column| column.kind == ColumnType::Json) {
             return Err(TableFault::What(format!(
@@ -385,12 +387,12 @@ fn owned(columns: &[&str]) -> Vec<String> {
     columns.iter().map(|&column| column.to_owned()).collect()
 }
 
-/// Checks a name that becomes a quoted identifier, to which the engine adds `extra` bytes.
+/// Checks a name that becomes a quoted identifier after the engine has added `extra` bytes to it.
 pub(crate) fn check_name(what: &'static str, name: &str, extra: usize) -> Result<(), NameError> {
     if name.is_empty() {
         return Err(NameError::Empty { what });
     }
-    // Bytes below 128 are looked at first: statements have their names checked for each event.
+    // This looks at ASCII bytes first, because the names in statements are checked for each event.
     let is_plain = name.bytes().all(|byte| byte.is_ascii_graphic());
     if !is_plain && name.chars().any(char::is_control) {
         return Err(NameError::Control { what, name: name.to_owned() });

@@ -1,7 +1,7 @@
 //! Values that statements carry and columns hold, checked so that both databases store them alike.
 //!
-//! A value enters through `Into<Value>`; [`Value::check`] refuses what one of the databases could not hold
-//! unchanged. Rendering it for a database is the work of the backends.
+//! A value enters through `Into<Value>`. [`Value::check`] refuses what one of the databases could not hold unchanged.
+//! The backends render values for their databases.
 
 mod day;
 mod decimal;
@@ -19,12 +19,16 @@ use serde::Serialize;
 pub use self::day::{Date, Time};
 pub use self::decimal::Decimal;
 pub(crate) use self::decimal::NAME as DECIMAL;
+#[cfg(feature = "cli")]
+pub(crate) use self::document::MAX_JSON_DEPTH;
+pub(crate) use self::document::check_json;
 use self::document::check_numbers;
-pub(crate) use self::document::{MAX_JSON_DEPTH, check_json};
 pub(crate) use self::json::Json;
 pub use self::kind::ColumnType;
 use self::moment::check_time;
-pub(crate) use self::moment::{from_micros, micros, parse_time, time_text, to_micros, within, within_above};
+#[cfg(any(test, feature = "chrono"))]
+pub(crate) use self::moment::from_micros;
+pub(crate) use self::moment::{micros, parse_time, time_text, to_micros, within, within_above};
 use crate::error::{StoreError, StoreErrorKind, TextFault};
 
 /// One value of a column.
@@ -52,7 +56,7 @@ pub enum Value {
     Json(String),
     /// See [`ColumnType::Bytes`].
     Bytes(Vec<u8>),
-    /// See [`ColumnType::Timestamp`]; finer parts than microseconds are cut off.
+    /// See [`ColumnType::Timestamp`]. Times are truncated to microseconds.
     Timestamp(SystemTime),
     /// See [`ColumnType::TextArray`].
     TextArray(Vec<String>),
@@ -70,7 +74,8 @@ pub enum Value {
     IntegerArray(Vec<i64>),
     /// See [`ColumnType::UuidArray`].
     UuidArray(Vec<uuid::Uuid>),
-    /// What no column can hold, for instance a number that is too large. A statement with it is refused, with the reason.
+    /// Something that no column can hold, for instance a number that is too large. A statement with it is refused, with
+    /// the reason.
     Unfit(TextFault),
 }
 
@@ -78,12 +83,13 @@ impl Value {
     /// The JSON document of any serializable value.
     ///
     /// # Errors
-    /// The serializer's, for instance for a map whose keys are not texts.
+    /// The error of the serializer, for instance for a map whose keys are not texts.
     pub fn json<T: Serialize + ?Sized>(value: &T) -> Result<Self, serde_json::Error> {
         serde_json::to_string(value).map(Value::Json)
     }
 
-    /// The decimal number that a text says, for instance `-19.99`. Whatever else it is, a statement with it is refused.
+    /// The decimal number in a text, for instance `-19.99`. If the text is not one, a statement with the value is
+    /// refused.
     ///
     /// # Examples
     /// ```
@@ -96,23 +102,23 @@ impl Value {
         text.parse().map_or_else(Value::Unfit, Value::Decimal)
     }
 
-    /// The day that a text says, as `2026-01-31`. Whatever else it is, a statement with it is refused.
+    /// The day in a text, for instance `2026-01-31`. If the text is not one, a statement with the value is refused.
     #[must_use]
     pub fn date(text: &str) -> Self {
         text.parse().map_or_else(Value::Unfit, Value::Date)
     }
 
-    /// The time of day that a text says, as `12:00:00`. Whatever else it is, a statement with it is refused.
+    /// The time of day in a text, for instance `12:00:00`. If the text is not one, a statement with the value is
+    /// refused.
     #[must_use]
     pub fn time(text: &str) -> Self {
         text.parse().map_or_else(Value::Unfit, Value::Time)
     }
 
     /// The value for people and programs that read JSON: times in RFC 3339, bytes in hexadecimal, UUIDs and decimals as
-    /// texts, lengths of time in microseconds. Values of
-    /// one column that differ look different: what JSON, or its usual decoders, cannot hold is spelled out (`"NaN"`,
-    /// `"infinity"`), and a JSON document of which a number would be rounded, or that would look like NULL, is
-    /// `{"json": "…"}` with its text.
+    /// texts, durations in microseconds. Different values of one column look different. What JSON, or its usual
+    /// decoders, cannot hold becomes a text (`"NaN"`, `"infinity"`). A JSON document with a number that would be
+    /// rounded, or one that would look like NULL, becomes `{"json": "…"}` with its text.
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {
         use serde_json::Value as Json;
@@ -157,7 +163,7 @@ impl Value {
             Value::Null => true,
             Value::Integer(n) => match column {
                 ColumnType::Integer => true,
-                // An integer is a float where every integer of that size is one exactly.
+                // An integer fits a float column only up to the size at which every integer is exactly a float.
                 ColumnType::Float => n.unsigned_abs() <= 1 << 53,
                 ColumnType::Decimal { precision, scale } => {
                     Decimal::try_from(*n).is_ok_and(|number| number.fits(precision, scale))
@@ -172,7 +178,7 @@ impl Value {
         }
     }
 
-    /// The value as a column of this type has it, where it fits the column: of one type, and of one scale.
+    /// The value as a column of this type holds it, if it fits: with the same type and the same scale.
     pub(crate) fn held_by(&self, column: ColumnType) -> Cow<'_, Self> {
         let held = match (self, column) {
             #[expect(clippy::cast_precision_loss, reason = "columns of floats take only integers that are exact")]
@@ -189,7 +195,7 @@ impl Value {
         held.map_or(Cow::Borrowed(self), Cow::Owned)
     }
 
-    /// What the value is, for errors that say what a column holds instead. It does not tell the value.
+    /// What the value is, for errors that say what the column holds instead. It does not show the value.
     pub(crate) fn described(&self, wanted: ColumnType) -> String {
         let digits = match (self, wanted) {
             (Value::Decimal(number), _) => Some(number.digits()),
@@ -203,7 +209,7 @@ impl Value {
         }
     }
 
-    /// An array of these items, as a column of this type holds it; items of another type are left out.
+    /// An array of these items, as a column of this type holds it. Items of another type are left out.
     pub(crate) fn array(column: ColumnType, items: &[Self]) -> Self {
         let items = items.iter();
         match column {
@@ -219,7 +225,7 @@ impl Value {
         }
     }
 
-    /// The number with the other sign, where it has one; what is no number stays as it is.
+    /// The number with the other sign, if it has one. A value that is not a number stays as it is.
     pub(crate) fn negative(self) -> Option<Self> {
         Some(match self {
             Value::Integer(number) => Value::Integer(number.checked_neg()?),
@@ -230,7 +236,7 @@ impl Value {
         })
     }
 
-    /// The type of column this value belongs into, for a decimal the narrowest; none for NULL.
+    /// The column type that this value fits; for a decimal, the narrowest one. `None` for NULL.
     #[must_use]
     pub fn column_type(&self) -> Option<ColumnType> {
         Some(match self {
@@ -259,7 +265,7 @@ impl Value {
     /// Checks that both databases can store the value unchanged.
     ///
     /// # Errors
-    /// The first thing in it that one of them could not hold.
+    /// The first part of it that one of them could not hold.
     pub fn check(&self) -> Result<(), TextFault> {
         match self {
             Value::Text(text) => check_text(text),
@@ -273,7 +279,7 @@ impl Value {
     }
 }
 
-/// The value as every database would give it back from a column of this type: values that count as the same are equal.
+/// The value as every database would return it from a column of this type. Values that count as the same become equal.
 pub(crate) fn canonical(value: Value, kind: Option<ColumnType>) -> Value {
     match (kind, value) {
         (Some(kind @ (ColumnType::Float | ColumnType::Decimal { .. })), value @ Value::Integer(_)) => {
@@ -281,7 +287,7 @@ pub(crate) fn canonical(value: Value, kind: Option<ColumnType>) -> Value {
         }
         (_, Value::Json(text)) => Value::Json(Json::parse(&text).map_or(text, |json| json.to_string())),
         (_, Value::Timestamp(at)) => Value::Timestamp(to_micros(at)),
-        // As PostgreSQL has it, it is equal to itself.
+        // As in PostgreSQL, NaN is equal to itself.
         (_, Value::Float(number)) if number.is_nan() => Value::Text("NaN".to_owned()),
         (_, Value::Float(number)) => Value::Float(unsigned_zero(number)),
         (_, other) => other,
@@ -296,12 +302,12 @@ pub(crate) fn check_text(text: &str) -> Result<(), TextFault> {
     Err(TextFault::Nul { at: text.find('\0').unwrap_or_default() })
 }
 
-/// Minus zero, which SQLite does not keep, as zero.
+/// Turns minus zero, which SQLite does not keep, into zero.
 pub(crate) fn unsigned_zero(number: f64) -> f64 {
     number + 0.0
 }
 
-/// Refuses a text that only one of the databases could be asked for, and what is no value.
+/// Refuses texts with NUL, which only one of the databases accepts, and everything that is not a value.
 #[cfg_attr(not(any(feature = "sqlite", feature = "postgres")), expect(dead_code, reason = "for backends"))]
 pub(crate) fn refuse_nul(doing: &str, params: &[Value]) -> Result<(), StoreError> {
     let refuse = |text: &str| check_text(text).map_err(|fault| StoreError::new(doing, StoreErrorKind::Data, fault));
@@ -386,7 +392,7 @@ mod tests {
         assert_eq!((within(between), within_above(between)), (from_micros(1), from_micros(2)));
     }
 
-    // Contract: A8: as a server was found to take and refuse them.
+    // Contract: A8: the expectations follow what a real server accepted and refused.
     #[test]
     fn numbers_of_json_are_those_that_jsonb_takes() {
         let digits = |count: usize| "1".repeat(count);

@@ -1,12 +1,12 @@
-//! The contract and those who cite it: each cited clause is defined in `docs/contract.md`, and a test cites each
-//! defined clause. Reads the sources as text.
+//! The contract and its citations: `docs/contract.md` defines each cited clause, and a test cites each defined
+//! clause. This reads the sources as text.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// What stands in front of the clauses that a comment cites.
+/// The text in front of the clauses that a comment cites.
 const CITES: &str = "Contract: ";
 
 /// The name of a clause at the beginning of the text: a letter and a number.
@@ -34,7 +34,8 @@ fn cited(text: &str) -> BTreeSet<&str> {
     found
 }
 
-/// True for text that is compiled for tests only: a file of tests, or what follows `#[cfg(test)]` in another file.
+/// The part of a text that is compiled for tests only: a whole test file, or what follows `#[cfg(test)]` in another
+/// file.
 fn tests_of<'a>(path: &Path, text: &'a str) -> &'a str {
     let is_test = path.components().any(|part| part.as_os_str() == "tests")
         || path.file_name().is_some_and(|name| name == "tests.rs" || name == "shuttled.rs");
@@ -59,7 +60,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Each source file with its text, but for this one.
+/// Each source file except this one, with its text.
 fn texts() -> BTreeMap<PathBuf, String> {
     let mut files = Vec::new();
     for folder in ["src", "tests", "benches", "examples", "fuzz"] {

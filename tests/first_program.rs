@@ -1,11 +1,11 @@
-//! The program that the README shows, run as a reader would: twice in one folder.
+//! The program that the README shows, run as a reader would run it: twice in one folder.
 #![cfg(feature = "sqlite")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::path::PathBuf;
 use std::process::Command;
 
-/// The example beside the tests; `cargo test` builds both.
+/// The example, in the folder of the test binary. `cargo test` builds both.
 fn example() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let folder = test.parent().and_then(|deps| deps.parent()).unwrap();
@@ -14,7 +14,7 @@ fn example() -> PathBuf {
     example
 }
 
-// Contract: A2, L2: a second run finds what the first one stored.
+// Contract: A2, L2: a second run finds what the first run stored.
 #[test]
 fn the_first_program_runs_twice() {
     let folder = tempfile::tempdir().unwrap();
@@ -26,7 +26,7 @@ fn the_first_program_runs_twice() {
     }
 }
 
-// The README runs both in one folder: each keeps its own file.
+// A reader of the README runs both programs in one folder, so each keeps its own file.
 #[test]
 fn the_first_program_leaves_the_other_examples_file_alone() {
     let folder = tempfile::tempdir().unwrap();
@@ -35,7 +35,7 @@ fn the_first_program_leaves_the_other_examples_file_alone() {
     assert!(!folder.path().join("service.db").exists(), "that is the file of blocking_service");
 }
 
-/// Code without what a formatter decides.
+/// Code without spaces and trailing commas, which a formatter decides about.
 fn bare(code: &str) -> String {
     let code: String = code.split_whitespace().collect();
     code.replace(",}", "}").replace(",)", ")")

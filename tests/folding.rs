@@ -1,6 +1,7 @@
-//! Random batches of statements, folded and one by one: the same rows, and the same batches that fail: Contract: G3.
+//! Random batches of statements run folded and one by one. Both ways give the same rows, and the same batches fail:
+//! Contract: G3.
 //!
-//! `READSIDE_FOLD_CASES` sets the number of batches per backend.
+//! `READSIDE_FOLD_CASES` sets the number of batches for each backend.
 #![cfg(feature = "sqlite")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
@@ -18,7 +19,7 @@ use readside::{PostgresStore, SqliteStore, testing};
 
 const INSTANCES: [&str; 2] = ["a", "b"];
 
-/// A plain table that is folded, one with a secondary unique key and one that refers to the first of its own.
+/// A plain table that is folded, one with a second unique key, and one that refers to the first of its own tables.
 fn projection(version: u32) -> Projection {
     let table = |name: &str| {
         Table::new(name)
@@ -122,7 +123,8 @@ fn projection(version: u32) -> Projection {
         .on_raw("thing", "thing.changed", |_| noop())
 }
 
-/// What is assigned, from few enough choices that batches meet themselves; on the slim table without columns that it has not.
+/// A random assignment. There are few choices, so batches change the same rows. On the slim table it uses only
+/// columns of that table.
 fn assignment(slim: bool) -> BoxedStrategy<Assignment> {
     let number = || prop_oneof![60 => -3..4_i64, 1 => Just(i64::MAX), 1 => Just(i64::MIN + 1)];
     let plain = prop_oneof![
@@ -137,7 +139,7 @@ fn assignment(slim: bool) -> BoxedStrategy<Assignment> {
         1 => Just(set("n", Value::Null)),
         20 => (-3..4_i64).prop_map(|n| set("f", n)),
         5 => (-3..4_i64).prop_map(|n| increment("f", n)),
-        // Some do not fit five digits, at once or as a sum.
+        // Some values do not fit into five digits, at once or as a sum.
         30 => money().prop_map(|money| increment("money", money)),
         15 => money().prop_map(|money| decrement("money", money)),
         15 => money().prop_map(|money| set("money", money)),
@@ -184,7 +186,7 @@ fn assignment(slim: bool) -> BoxedStrategy<Assignment> {
     .boxed()
 }
 
-/// With few digits or many, which a column of five digits holds only in part.
+/// Amounts with few or many digits. A column of five digits holds only a part of them.
 fn money() -> impl Strategy<Value = Value> {
     prop_oneof![
         6 => (-300..300_i64, 0..3_u8),
@@ -206,7 +208,7 @@ fn time_of_day() -> impl Strategy<Value = Value> {
     prop::sample::select(&["00:00:00", "12:00:00.000001", "23:59:59.999999"]).prop_map(Value::time)
 }
 
-/// On a table that refuses some rows, also those that are there only in between.
+/// Statements on a table that refuses some rows, also rows that exist only for a moment.
 fn on_strict() -> impl Strategy<Value = Reduced> {
     let id = || "[ab]";
     let n = || -4..5_i64;
@@ -219,7 +221,7 @@ fn on_strict() -> impl Strategy<Value = Reduced> {
     statement.prop_map(|statement| in_table("strict", statement))
 }
 
-/// On tables whose keys are days, times and lengths of time.
+/// Statements on tables whose keys are days, times and durations.
 fn on_days() -> impl Strategy<Value = Reduced> {
     let key = || {
         let took = prop::sample::select(&[-1, 0, i64::MAX]).prop_map(Value::Duration);
@@ -249,7 +251,7 @@ fn on_days() -> impl Strategy<Value = Reduced> {
     ]
 }
 
-/// Texts that a literal of an array could mistake for something else.
+/// Texts that could be misread inside a literal of an array.
 fn texts() -> impl Strategy<Value = Vec<String>> {
     const ODD: [&str; 15] =
         ["", "NULL", "null", "{", "}", "{}", ",", "\"", "\\", "\\\"", "'", " x ", "a\nb", "ß😀", "$1"];
@@ -269,7 +271,7 @@ fn uuid_of(n: u128) -> Value {
     Value::Uuid(::uuid::Uuid::from_u128(n))
 }
 
-/// Some assignments; the builders refuse a column that comes twice.
+/// A few assignments. The builders refuse a column that comes twice.
 fn assignments(slim: bool) -> impl Strategy<Value = Vec<Assignment>> {
     prop::collection::vec(assignment(slim), 1..4)
 }
@@ -290,7 +292,7 @@ fn is(key: &Key) -> Vec<Condition> {
     vec![eq("id", key.1.clone()), eq("part", key.0)]
 }
 
-/// A statement on the plain table, the unique one, or the slim one.
+/// A statement on the plain table, the unique table, or the slim table.
 fn on_things(slim: bool) -> impl Strategy<Value = Reduced> {
     let some = || (key(), assignments(slim));
     let conflict = ["id", "part"];
@@ -335,7 +337,7 @@ fn on_owners() -> impl Strategy<Value = Reduced> {
     ]
 }
 
-/// Runs of one shape on a table with a unique key, in which rows may take over each other's values.
+/// Statements of one form on a table with a unique key, in which rows may take over each other's values.
 fn in_order() -> impl Strategy<Value = Vec<Statement>> {
     let key = || "[a-e]";
     let name = || "[a-h]";
@@ -351,7 +353,7 @@ fn in_order() -> impl Strategy<Value = Vec<Statement>> {
         2 => prop::collection::vec(key(), 1..6).prop_map(move |ids| all(
             ids.into_iter().map(|id| create(row(id.clone(), vec![set("name", id)]))).collect()
         )),
-        // Rows that need each other, in any order: one after the other most orders fail.
+        // These rows need each other, in any order. One by one, most orders fail.
         1 => Just(vec![("a", "a"), ("b", "a"), ("c", "b")]).prop_shuffle().prop_map(move |pairs| pairs
             .into_iter()
             .map(|(id, parent)| in_table("tree", create([set("id", id), set("parent", parent)])).unwrap())
@@ -377,7 +379,7 @@ fn statement() -> impl Strategy<Value = Statement> {
         5 => on_days(),
         2 => on_strict(),
     ];
-    // What the builders refuse never gets here.
+    // The builders refuse some statements, which become `Noop`.
     let one = one.prop_map(|built| built.unwrap_or(Statement::Noop));
     prop_oneof![9 => one.clone(), 1 => prop::collection::vec(one, 0..3).prop_map(Statement::Multi)]
 }
@@ -394,7 +396,7 @@ fn batch() -> impl Strategy<Value = Batch> {
     ]
 }
 
-/// Runs the batches, each in its own transaction, in which a failure rolls all of it back; says which succeeded.
+/// Runs each batch in its own transaction, which a failure rolls back. Says which batches succeeded.
 fn run<S: ProjectionStore>(store: &S, projection: &Projection, batches: &[Batch], folded: bool) -> Vec<bool> {
     let run = |batch: &Batch| {
         let statements: Vec<(Arc<str>, Vec<&Statement>)> =
@@ -440,7 +442,7 @@ fn compare<S: testing::laws::Models + ProjectionStore>(
     Ok(())
 }
 
-/// Cases that one store takes: each makes tables, and a set-up reads what is there.
+/// The number of cases on one store. Each case creates tables, and set-up reads all existing ones.
 const OF_ONE_STORE: u32 = 60;
 
 fn all<S: testing::laws::Models + ProjectionStore>(open: impl Fn() -> S, cases: u32) {
@@ -457,11 +459,11 @@ fn all<S: testing::laws::Models + ProjectionStore>(open: impl Fn() -> S, cases: 
     let counts = counts.into_inner();
     let succeeded = counts.iter().filter(|succeeded| **succeeded).count();
     println!("{succeeded} of {} batches succeeded", counts.len());
-    // A batch that fails compares no rows.
+    // A failed batch compares no rows, so most batches have to succeed.
     assert!(succeeded * 2 > counts.len() && succeeded < counts.len(), "{succeeded} of {}", counts.len());
 }
 
-/// A sum that overflows in between fails the batch, whatever comes behind it.
+/// If a sum overflows for a moment, the batch fails, whatever follows.
 fn overflows<S: testing::laws::Models + ProjectionStore>(store: &S) {
     let key = (true, "a".to_owned());
     let on_plain = |built: Reduced| (Arc::from("a"), in_table("plain", built).unwrap());
@@ -478,7 +480,7 @@ fn overflows<S: testing::laws::Models + ProjectionStore>(store: &S) {
     assert_eq!(counts.into_inner(), [true, false, false, false, true]);
 }
 
-/// A row that a check refuses in between fails the batch, whatever comes behind it.
+/// If a check refuses a row for a moment, the batch fails, whatever follows.
 fn refusals<S: testing::laws::Models + ProjectionStore>(store: &S) {
     let on = |built: Reduced| (Arc::from("a"), in_table("strict", built).unwrap());
     let set_n = |n: i64| on(update([set("n", n)], [eq("id", "a")]));
@@ -510,7 +512,7 @@ fn nothing_that_a_check_refuses_is_folded_away_on_postgres() {
     refusals(&PostgresStore::connect(&database.store_url()).unwrap());
 }
 
-/// Rows that come and go in one batch, of which a row that was there before must not get away with it.
+/// Rows that come and go in one batch. The batch must still fail if such a row existed before.
 fn comings_and_goings<S: testing::laws::Models + ProjectionStore>(store: &S, table: &str) {
     let (old, other) = ((true, "a".to_owned()), (false, "a".to_owned()));
     let on = |built: Reduced| (Arc::from("a"), in_table(table.to_owned(), built).unwrap());
@@ -558,10 +560,11 @@ fn rows_that_come_and_go_are_the_same_on_postgres() {
     }
 }
 
-/// A row that no index of PostgreSQL holds, though each of its texts would be held, is not folded away; how it went.
+/// A row that no index of PostgreSQL can hold, although each of its texts would fit, is not folded away. Returns the
+/// outcomes.
 fn too_wide<S: testing::laws::Models + ProjectionStore>(store: &S) -> Vec<bool> {
     let wide = |built: Reduced| (Arc::from("a"), in_table("wide", built).unwrap());
-    // Nothing that could be compressed.
+    // A text that cannot be compressed.
     let text = |column: u64| (0..60).map(|n| hash(column * 100 + n).to_string()).collect::<Vec<_>>().concat();
     let values = [set("id", "x"), set("a", text(1)), set("b", text(2)), set("c", text(3))];
     let batches = [vec![wide(create(values)), wide(delete([eq("id", "x")]))], vec![wide(create([set("id", "x")]))]];
@@ -590,7 +593,8 @@ fn a_row_too_wide_for_an_index_is_the_same_on_postgres() {
     assert_eq!(too_wide(&PostgresStore::connect(&database.store_url()).unwrap()), [false, true]);
 }
 
-/// So many rows that they are folded beside the writing: new ones, sums over those written before, a failure behind them.
+/// So many rows that folding runs in parallel to writing: new rows, sums over rows written before, and then a
+/// failure.
 fn many<S: testing::laws::Models + ProjectionStore>(store: &S) {
     let key = |n: usize| (n.is_multiple_of(2), format!("k{}", n % 5_500));
     let on = |n: usize, built: Reduced| (Arc::from(INSTANCES[n / 5_500]), in_table("plain", built).unwrap());

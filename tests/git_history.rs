@@ -1,4 +1,4 @@
-//! The example `git_history`, on histories of real projects and on repositories made by git itself.
+//! The example `git_history`, on histories of real projects and on repositories that git creates.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 #![cfg(feature = "sqlite")]
 
@@ -37,7 +37,7 @@ fn run_log(database: &Path, log: &Path) -> Result<Summary, Failure> {
     run(&Options { log: Some(log.to_owned()), ..options(database) }, &mut Vec::new())
 }
 
-/// The tables of an instance, as they are in the database.
+/// The tables of an instance, as the database holds them.
 pub(crate) fn tables(database: &str, instance: &str) -> Tables {
     let store = store::open(database).unwrap();
     let contributors = store.contributors(instance, i64::MAX).unwrap().into_iter().map(|row| {

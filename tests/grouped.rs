@@ -1,4 +1,4 @@
-//! Contract: A1-A3, A6, K1, L1, L6 where pushes wait for each other and share a transaction.
+//! Pushes that wait for each other and share a transaction: Contract: A1-A3, A6, K1, L1, L6.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 mod common;
@@ -24,9 +24,9 @@ trait Place: Sync {
     type Store: EventStore + Clone + Debug + Send + Sync + 'static;
     fn store(&self) -> Self::Store;
     fn store_with(&self, patience: Duration) -> Self::Store;
-    /// Runs something while a transaction of another one's stands in the way of pushes to the instance "a".
+    /// Runs something while another transaction blocks pushes to the instance "a".
     fn while_held(&self, meanwhile: &mut dyn FnMut());
-    /// Refuses events of the type "poison".
+    /// Makes the database refuse events of the type "poison".
     fn refuse_poison(&self);
 }
 
@@ -41,12 +41,12 @@ fn stored(store: &dyn EventStore, instance: &str) -> Vec<Event> {
     events
 }
 
-/// How many transactions stored these events: a transaction reads the clock once.
+/// How many transactions stored these events. A transaction reads the clock once, so its events have one time.
 fn transactions(events: &[Event]) -> usize {
     events.iter().map(Event::created_at).collect::<BTreeSet<_>>().len()
 }
 
-/// Threads that push the commands which their numbers name, all at once.
+/// Threads push at once. Each pushes the commands for its number.
 fn at_once(store: &dyn EventStore, threads: usize, commands: &(dyn Fn(usize) -> Vec<NewEvent> + Sync)) -> Vec<Outcome> {
     let barrier = Barrier::new(threads);
     std::thread::scope(|scope| {
@@ -62,7 +62,8 @@ fn at_once(store: &dyn EventStore, threads: usize, commands: &(dyn Fn(usize) -> 
     })
 }
 
-/// The same, but all of them wait until the last one has come, the first one for the database and the others for it.
+/// The same, but all of them wait until the last one has come: the first one for the database, and the others for the
+/// first.
 fn together<P: Place>(place: &P, store: &P::Store, commands: &(dyn Fn(usize) -> Vec<NewEvent> + Sync)) -> Vec<Outcome> {
     let waiting = format!("waiting: {}", THREADS - 1);
     std::thread::scope(|scope| {
@@ -118,7 +119,7 @@ fn of_those_that_expect_the_same_version_one_wins<P: Place>(place: &P) {
     assert_eq!(versions, (1..=20).collect::<Vec<i64>>());
 }
 
-// Contract: A3: and a push that is refused leaves no trace of what it would have taken.
+// Contract: A3: a refused push leaves no trace of the values that it would have taken.
 fn a_unique_value_is_taken_once<P: Place>(place: &P) {
     let store = place.store();
     store.push(&[command("a", "first", "added")]).unwrap();
@@ -143,7 +144,7 @@ fn a_unique_value_is_taken_once<P: Place>(place: &P) {
     }
 }
 
-// Contract: A3: each sees what those before it gave back and took.
+// Contract: A3: each push sees what the pushes before it gave back and took.
 fn unique_values_go_from_hand_to_hand<P: Place>(place: &P) {
     let store = place.store();
     store.push(&[command("a", "first", "added").add_unique("name", "ada", "taken")]).unwrap();
@@ -167,7 +168,7 @@ fn a_push_repeated_at_once_is_stored_once<P: Place>(place: &P) {
     assert!(matches!(other, Err(PushError::PushKeyReused { .. })));
 }
 
-// Contract: A1, A2: what is refused is refused alone.
+// Contract: A1, A2: a refused push does not affect the others of its group.
 fn a_refused_push_does_not_hurt_the_others<P: Place>(place: &P) {
     let store = place.store();
     store.push(&[command("a", "first", "added")]).unwrap();
@@ -186,7 +187,7 @@ fn a_refused_push_does_not_hurt_the_others<P: Place>(place: &P) {
     assert_eq!(shared, (1..=10).collect::<Vec<i64>>(), "versions of the refused do not count");
 }
 
-// Contract: A1: what the database refuses is refused alone too.
+// Contract: A1: the same holds for a push that the database refuses.
 fn a_poisoned_push_does_not_hurt_the_others<P: Place>(place: &P) {
     let store = place.store();
     place.refuse_poison();
@@ -206,7 +207,7 @@ fn a_poisoned_push_does_not_hurt_the_others<P: Place>(place: &P) {
     assert_eq!((events.len(), transactions(&events[1..])), (THREADS, THREADS - 1), "each by itself");
 }
 
-// Contract: A1: those that wait in line are not longer patient than the one who waits for the database.
+// Contract: A1: pushes that wait in line do not wait longer than the push that waits for the database.
 fn all_that_wait_too_long_are_told_so<P: Place>(place: &P) {
     place.store().push(&[command("a", "first", "added")]).unwrap();
     let store = place.store_with(Duration::from_millis(200));
@@ -222,7 +223,7 @@ fn all_that_wait_too_long_are_told_so<P: Place>(place: &P) {
     store.push(&[command("a", "u", "added")]).unwrap();
 }
 
-// Contract: A1, A2: what a store remembers of versions is not believed once another process has pushed.
+// Contract: A1, A2: once another process has pushed, a store no longer trusts the versions that it remembers.
 fn versions_are_right_whoever_pushes<P: Place>(place: &P) {
     let (one, other) = (place.store(), place.store());
     for n in 0..30 {
@@ -281,7 +282,7 @@ mod on_sqlite {
         }
     }
 
-    // Contract: A1, L1: where there is one writer, pushes to all instances share a transaction.
+    // Contract: A1, L1: if there is one writer, pushes to all instances share a transaction.
     #[test]
     fn pushes_to_different_instances_share_a_transaction() {
         let place = Folder::new();
@@ -289,7 +290,7 @@ mod on_sqlite {
         let outcomes = together(&place, &store, &|thread| vec![command(&format!("tenant-{thread}"), "u", "added")]);
         assert!(outcomes.into_iter().all(|outcome| outcome.unwrap()[0].position() == 1));
         let all = store.filter(&Query::new()).unwrap();
-        // The clock is read once more, for those that joined.
+        // The transaction reads the clock once more, for pushes that joined.
         assert!(all.len() == THREADS && transactions(&all) <= 2, "{all:?}");
     }
 
@@ -363,7 +364,8 @@ mod on_postgres {
         database
     }
 
-    /// Pushes until there is an answer, which a push key makes safe; gives the events and how often it was not known.
+    /// Pushes until there is an answer, which a push key makes safe. Returns the events, and how often the outcome
+    /// was unknown.
     fn insist(store: &PostgresStore, commands: &[NewEvent]) -> (Vec<Event>, usize) {
         let mut unknown = 0;
         loop {
@@ -377,7 +379,8 @@ mod on_postgres {
         }
     }
 
-    // Contract: L6, K1: when the commit of a group is lost or unanswered, nobody knows, and a repeated push finds out.
+    // Contract: L6, K1: if the commit of a group is lost or unanswered, its outcome is unknown, and a repeated push
+    // finds it out.
     #[test]
     fn a_commit_of_a_group_may_be_lost_or_unanswered() {
         let place = made();
@@ -449,7 +452,7 @@ mod on_postgres {
         assert_eq!(shared, (1..).take(8 * pushes).collect::<Vec<i64>>());
     }
 
-    // Contract: L1, L4: who waits for two tenants holds up neither, and is not joined to those that wait for one.
+    // Contract: L1, L4: a push that waits for two tenants blocks neither, and does not join the group of one of them.
     #[test]
     fn a_tenant_that_is_held_holds_up_no_other() {
         let place = made();

@@ -1,14 +1,14 @@
-//! The map of the house, checked: modules use only their own layer and those below, so do the storeys of the engine, no
-//! two files need each other, the engine knows no database, and nothing is async. Reads the sources as text; comments and
-//! unit tests do not count.
+//! Checks the structure of the code: modules use only their own layer and lower ones, and so do the parts of the
+//! engine. No two files need each other, the engine names no database, and nothing is async. This reads the sources
+//! as text, without comments and unit tests.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Each module with its layer. The modules of the first three layers may use each other; above that a module uses
-/// only itself and what lies below.
+/// Each module with its layer. The modules of the first three layers may use each other. Above these, a module uses
+/// only itself and lower layers.
 const LAYERS: [(u8, &[&str]); 7] = [
     (
         0,
@@ -46,7 +46,7 @@ fn layer(module: &str) -> Option<u8> {
     LAYERS.iter().find(|(_, modules)| modules.contains(&module)).map(|(layer, _)| *layer)
 }
 
-/// What is wrong with a file of `src`, given its path below `src` and its text.
+/// What is wrong with a file of `src`. `path` is relative to `src`.
 fn faults(path: &str, text: &str) -> Vec<String> {
     let module = path.split('/').next().unwrap_or_default().trim_end_matches(".rs");
     if module == "lib" {
@@ -85,7 +85,7 @@ fn wrong_use(module: &str, own: u8, used: &str) -> Option<String> {
     }
 }
 
-/// The text without comments and without what is compiled for tests only.
+/// The text without comments and without code that is compiled for tests only.
 fn code_of(path: &str, text: &str) -> String {
     if path.ends_with("/tests.rs") || path.contains("/tests/") {
         return String::new();
@@ -95,7 +95,7 @@ fn code_of(path: &str, text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
     let end = lines.windows(2).position(is_test).unwrap_or(lines.len());
     let lines = lines[..end].iter().map(|line| match line.find("//") {
-        // Not in a text such as "postgres://".
+        // A `//` inside a text such as "postgres://" begins no comment.
         Some(at) if line[..at].matches('"').count() % 2 == 0 => &line[..at],
         _ => *line,
     });
@@ -129,7 +129,7 @@ fn first_word(text: &str) -> String {
     words(text.trim_start()).next().unwrap_or_default().to_owned()
 }
 
-/// The first word of each entry of a group, up to the brace that ends it.
+/// The first word of each entry of a group. The group ends at its closing brace.
 fn top_level_names(group: &str) -> Vec<String> {
     let (mut depth, mut start, mut names) = (0, 0, Vec::new());
     for (at, letter) in group.char_indices() {
@@ -150,7 +150,7 @@ fn top_level_names(group: &str) -> Vec<String> {
     names
 }
 
-/// True when a path of `super`s leaves the file's top module, past which lies the root.
+/// True if a path of `super`s leaves the file's top module and reaches the root.
 fn climbs_to_root(path: &str, code: &str) -> bool {
     let below_src = path.trim_end_matches(".rs").trim_end_matches("/mod");
     code.contains(&"super::".repeat(below_src.split('/').count()))
@@ -225,7 +225,7 @@ fn async_code_and_databases_in_the_engine_are_found() {
     assert_eq!(faults("sqlite/mod.rs", "use rusqlite::Connection;").len(), 0);
 }
 
-/// The storeys of the engine, each of which uses only those before it.
+/// The parts of the engine. Each uses only the parts before it.
 const STOREYS: [&str; 4] = ["pass", "read", "handler", "run"];
 
 /// Each path of a `use` tree, such as `a::b` and `a::c` of `a::{b, c as d}`.
@@ -251,8 +251,8 @@ fn paths_of(tree: &str) -> Vec<String> {
     whole.flat_map(|path| paths_of(&path)).collect()
 }
 
-/// The files of `src` that a file uses: the longest path that is a file. What `mod.rs` only hands on (`pub use`) does not
-/// count, nor does to whom something is visible (`pub(in crate::x)`).
+/// The files of `src` that a file uses: for each path, the longest beginning that is a file. Re-exports (`pub use`)
+/// in a `mod.rs` and visibility (`pub(in crate::x)`) do not count.
 fn used_files(path: &str, code: &str, files: &BTreeSet<String>) -> BTreeSet<String> {
     let below = path.trim_end_matches(".rs");
     let own: Vec<&str> = below.strip_suffix("/mod").unwrap_or(below).split('/').collect();
@@ -276,7 +276,7 @@ fn used_files(path: &str, code: &str, files: &BTreeSet<String>) -> BTreeSet<Stri
                 !code[..at].ends_with(|letter: char| letter.is_alphanumeric() || letter == '_' || letter == ':');
             let is_seen = code[..at].ends_with("pub(in ");
             let end = code[at..].find(|letter: char| !letter.is_alphanumeric() && letter != '_' && letter != ':');
-            // Groups are read above.
+            // Groups were read above.
             if is_start && !is_seen && !code[at + root.len()..].starts_with('{') {
                 paths.push(code[at..end.map_or(code.len(), |end| at + end)].trim_end_matches(':').to_owned());
             }
@@ -289,7 +289,7 @@ fn used_files(path: &str, code: &str, files: &BTreeSet<String>) -> BTreeSet<Stri
         let base = match parts.first() {
             Some(&"crate") => Vec::new(),
             Some(&"super") if ups <= own.len() => own[..own.len() - ups].to_vec(),
-            // Its own module.
+            // A module of the file itself.
             Some(first)
                 if file_of(&[&own[..], &[*first]].concat()).is_some_and(|file| file != path_of(&own, files)) =>
             {
@@ -311,8 +311,8 @@ fn path_of(parts: &[&str], files: &BTreeSet<String>) -> String {
     if files.contains(&name) { name } else { format!("{path}/mod.rs") }
 }
 
-/// What is wrong with the files of `src`, given by their paths below it: files that need each other, and storeys of the
-/// engine that use a higher one.
+/// What is wrong with the files of `src`: files that need each other, and parts of the engine that use a later part.
+/// The paths are relative to `src`.
 fn faults_of_files(sources: &BTreeMap<String, String>) -> Vec<String> {
     let files: BTreeSet<String> = sources.keys().filter(|path| *path != "lib.rs").cloned().collect();
     let storey = |path: &str| {
@@ -381,13 +381,13 @@ fn circles_and_higher_storeys_are_found() {
     assert_eq!(faults(&seen), 0);
 }
 
-/// Traits of stores that a service may implement, and that a test kit may.
+/// Store traits that a service may implement, and those that a test kit may implement.
 const OPEN: [&str; 5] = ["EventSource", "Clock", "Payload", "Aggregate", "Faults"];
 
-/// Traits that no path leads to from outside.
+/// Traits that cannot be named from outside the crate.
 const INSIDE: [&str; 3] = ["Backend", "Catalogue", "Conn"];
 
-/// The public traits of a file: name, what they need, and what is between their braces.
+/// The public traits of a file: name, supertraits, and the text between the braces.
 fn traits(code: &str) -> Vec<(String, Vec<String>, &str)> {
     let mut traits = Vec::new();
     for (at, begin) in code.match_indices("pub trait ") {
@@ -409,8 +409,8 @@ fn traits(code: &str) -> Vec<(String, Vec<String>, &str)> {
     traits
 }
 
-/// What is wrong with the public traits of these files: those that a service could implement although they are to grow,
-/// and methods of stores that one may forget to write.
+/// What is wrong with the public traits of these files: traits that will grow although a service could implement
+/// them, and store methods that an implementation may forget.
 fn faults_of_seam(texts: &[String]) -> Vec<String> {
     let all: Vec<_> = texts.iter().flat_map(|text| traits(text)).collect();
     let mut sealed: BTreeSet<&str> = BTreeSet::from(["Sealed"]);

@@ -1,4 +1,4 @@
-//! The example `legacy_service` as two processes on PostgreSQL, one of which is killed while clients book.
+//! The example `legacy_service` runs as two processes on PostgreSQL. One of them is killed while clients book.
 #![cfg(all(unix, feature = "postgres"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
@@ -25,10 +25,10 @@ use serde::de::DeserializeOwned;
 
 const TENANTS: [&str; 2] = ["acme", "otto & söhne"];
 const ACCOUNTS: usize = 6;
-/// Bookings of each client; every third is a withdrawal.
+/// The number of bookings of each client. Every third is a withdrawal.
 const BOOKINGS: usize = 30;
 
-/// The example beside the tests; `cargo test` builds both.
+/// The example, in the folder of the test binary. `cargo test` builds both.
 fn example() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let folder = test.parent().and_then(|deps| deps.parent()).unwrap();
@@ -37,7 +37,7 @@ fn example() -> PathBuf {
     example
 }
 
-/// A process of the service. It is killed with this value at the latest.
+/// A process of the service. It is killed with this value, if it still runs.
 struct Process {
     running: Child,
     address: String,
@@ -45,7 +45,7 @@ struct Process {
 }
 
 impl Process {
-    /// Starts one, and waits until it listens.
+    /// Starts a process, and waits until it listens.
     fn start(database: &str) -> Self {
         let mut running = Command::new(example())
             .args(["--listen", "127.0.0.1:0", "--database", database])
@@ -63,7 +63,7 @@ impl Process {
         self.running.wait().unwrap();
     }
 
-    /// Ends it as a service manager does; it says that it stopped, and ends well.
+    /// Ends the process as a service manager does, and checks that it says `stopped` and succeeds.
     fn end(mut self) {
         child::send("-TERM", i64::from(self.running.id()));
         assert_eq!(self.lines.by_ref().collect::<Vec<_>>(), ["stopped"]);
@@ -78,10 +78,10 @@ impl Drop for Process {
     }
 }
 
-/// The processes as clients see them.
+/// The addresses of the processes, as clients see them.
 type Fleet = RwLock<Vec<String>>;
 
-/// One request; none when the process is gone before it has answered.
+/// Sends one request. `None` if the process ends before it has answered.
 fn ask(address: &str, method: &str, target: &str) -> Option<(u16, serde_json::Value)> {
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(LONG)).unwrap();
@@ -93,7 +93,7 @@ fn ask(address: &str, method: &str, target: &str) -> Option<(u16, serde_json::Va
     Some((status, serde_json::from_str(body).ok()?))
 }
 
-/// Asks one process after the other until one of them has done it.
+/// Asks one process after the other until one of them has carried out the request.
 fn done<T: DeserializeOwned>(fleet: &Fleet, first: usize, method: &str, target: &str) -> T {
     let deadline = Instant::now() + 2 * LONG;
     for n in first.. {
@@ -113,13 +113,13 @@ fn amount(text: &str) -> Decimal {
     text.parse().unwrap()
 }
 
-/// A tenant as part of a URL.
+/// The name of a tenant, encoded for a URL.
 fn coded(tenant: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric();
     tenant.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02x}") }).collect()
 }
 
-/// What a client did, as it knows itself.
+/// What a client did, in its own record.
 #[derive(Debug, Default)]
 struct Booked {
     balance: Decimal,
@@ -128,12 +128,13 @@ struct Booked {
     bookings: u64,
 }
 
-/// Books on an account of its own. What it is answered holds all that it has booked before, whichever process answers.
+/// Books on the client's own account. Each answer includes everything that the client booked before, whichever
+/// process answers.
 fn book(fleet: &Fleet, tenant: &str, account: &str, count: &AtomicUsize) -> Booked {
     let path = format!("/tenants/{}/accounts/{account}", coded(tenant));
     let mut own = Booked::default();
     for n in 0..BOOKINGS {
-        // Cents that no binary fraction holds.
+        // Amounts in cents that no binary fraction can represent.
         let cents = i64::try_from(n % 9 + 1).unwrap();
         let (kind, sum) = match n % 3 {
             2 => ("withdrawals", Decimal::new(cents, 2).unwrap()),
@@ -151,7 +152,7 @@ fn book(fleet: &Fleet, tenant: &str, account: &str, count: &AtomicUsize) -> Book
         assert_eq!(elsewhere, row, "{target}, read from the other process");
         count.fetch_add(1, Ordering::SeqCst);
     }
-    // A request that comes again does nothing, whichever way it books.
+    // A repeated request does nothing, for both kinds of bookings.
     for (kind, n, sum) in [("deposits", 0, "10.01"), ("withdrawals", 2, "0.03")] {
         let target = format!("{path}/{kind}?request=r{n}&amount={sum}&day=2026-01-0{}", n + 1);
         let row: AccountRow = done(fleet, n, "POST", &target);
@@ -160,7 +161,7 @@ fn book(fleet: &Fleet, tenant: &str, account: &str, count: &AtomicUsize) -> Book
     own
 }
 
-/// Rows of the time before there were events.
+/// Creates customers from the time before there were events.
 fn old_customers(client: &mut Client) {
     client.batch_execute(include_str!("../examples/legacy_service/tables.sql")).unwrap();
     let sql = "INSERT INTO customers (tenant, id, owner, signed_up, old_balance)
@@ -224,7 +225,7 @@ fn balances_are_right_to_the_cent_whoever_is_killed() {
     assert_eq!(client.query(index, &[]).unwrap().len(), 1, "tags are found by an index");
 }
 
-/// What readers see of a tenant is what the clients did, and what was there before them.
+/// Checks that readers see what the clients did, and what existed before the clients.
 fn check<'a>(fleet: &Fleet, client: &mut Client, tenant: &str, booked: impl Iterator<Item = &'a Booked>) {
     let path = format!("/tenants/{}", coded(tenant));
     let booked: Vec<&Booked> = booked.collect();
@@ -246,7 +247,7 @@ fn check<'a>(fleet: &Fleet, client: &mut Client, tenant: &str, booked: impl Iter
     assert_eq!(days.iter().map(|day| day.day).collect::<Vec<_>>(), wanted);
     assert_eq!(days.iter().map(|day| day.bookings).sum::<u64>(), booked.iter().map(|own| own.bookings).sum::<u64>());
 
-    // Rows of the service's own were stored with the events, and once.
+    // The service's own rows were stored together with the events, and only once.
     let receipts: (Decimal, Decimal) = done(fleet, 1, "GET", &format!("{path}/receipts"));
     assert_eq!(receipts, (deposited, deposited), "{tenant}");
     let own: Decimal =
@@ -273,7 +274,7 @@ fn check<'a>(fleet: &Fleet, client: &mut Client, tenant: &str, booked: impl Iter
     assert!(trail.iter().all(|trace| (trace.what == "account.opened") == (trace.who == "Ada Löw")));
 }
 
-/// What is refused changes nothing, and says why.
+/// Checks that a refused request changes nothing, and says why.
 fn refusals(fleet: &Fleet) {
     let address = { fleet.read()[0].clone() };
     let refused = |target: &str| {

@@ -1,4 +1,4 @@
-//! What an engine logs, as a service's logger gets it: the same facts in the text and as key-values.
+//! What an engine logs, as a service's logger receives it: the text and the key-values hold the same facts.
 #![cfg(feature = "sqlite")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
@@ -16,7 +16,7 @@ use readside::{Engine, EngineConfig, EngineStore, HandlerConfig, NewEvent, Polic
 
 use crate::common::{LONG, eventually};
 
-/// A line: its level, its text, and its key-values.
+/// A log line: its level, its text, and its key-values.
 #[derive(Debug, Clone)]
 struct Line {
     level: log::Level,
@@ -53,7 +53,7 @@ impl log::Log for Capture {
     fn flush(&self) {}
 }
 
-/// The lines whose fact of this name is this.
+/// The lines with this value of this fact.
 fn lines(name: &str, value: &str) -> Vec<Line> {
     let all = CAPTURE.0.lock().unwrap();
     all.iter().filter(|line| line.facts.get(name).is_some_and(|found| found == value)).cloned().collect()
@@ -63,7 +63,7 @@ fn events(lines: &[Line]) -> Vec<&str> {
     lines.iter().filter_map(|line| line.facts.get("event").map(String::as_str)).collect()
 }
 
-/// An engine of this name, with a projection of this name, whose events of things named `bad…` fail for good.
+/// An engine with this name, and a projection with the same name. Events of things named `bad…` fail for good.
 fn start(store: impl EngineStore, name: &str) -> Engine {
     started(store, name, HandlerConfig::default().max_failure_count(1).policy(Policy::Park))
 }

@@ -1,6 +1,7 @@
-//! Random programs on every backend, compared with applying each event alone, in order, to a plain model in memory.
+//! Random programs run on every backend. The result is compared with a plain model in memory, which applies each
+//! event alone and in order.
 //!
-//! `READSIDE_MODEL_CASES` sets the number of programs per backend.
+//! `READSIDE_MODEL_CASES` sets the number of programs for each backend.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 mod common;
@@ -74,12 +75,12 @@ enum Op {
         from: u8,
         to: u8,
     },
-    /// Takes over the number of another item; fails where it is not there itself.
+    /// Takes over the number of another item. Fails if its own item does not exist.
     Take {
         id: u8,
         from: u8,
     },
-    /// Deletes items that are below a number, or have one of these numbers under one of these ids.
+    /// Deletes items whose number is below a limit, or that have one of these pairs of id and number.
     Clear {
         than: i64,
         pairs: Vec<(u8, i64)>,
@@ -157,7 +158,7 @@ struct Item {
 
 type Items = BTreeMap<u8, Item>;
 
-/// All or nothing, like a statement.
+/// Applies an operation as a whole or not at all, as a statement does.
 fn apply(items: &mut Items, op: &Op) -> Result<(), ()> {
     let mut after = items.clone();
     change(&mut after, op)?;
@@ -218,7 +219,7 @@ fn change(items: &mut Items, op: &Op) -> Result<(), ()> {
         Op::Pay { id, cents } => {
             if let Some(item) = items.get_mut(id) {
                 item.cents += cents;
-                // Five digits, as the column has.
+                // The column has five digits.
                 return if item.cents.abs() < 100_000 { Ok(()) } else { Err(()) };
             }
         }
@@ -258,7 +259,7 @@ fn unique(items: &Items) -> Result<(), ()> {
     if names.len() == count { Ok(()) } else { Err(()) }
 }
 
-/// A program: pushes of events of two instances, each followed by a pass or not.
+/// A program: pushes of events of two instances. After each push a pass may follow.
 #[derive(Debug, Clone)]
 struct Program {
     pushes: Vec<(Vec<(bool, Op)>, bool)>,
@@ -302,7 +303,7 @@ fn program() -> impl Strategy<Value = Program> {
         .prop_map(|(pushes, bulk_limit, concurrent_instances)| Program { pushes, bulk_limit, concurrent_instances })
 }
 
-/// What both ways have to agree on, for each of the two instances: items, and positions that failed.
+/// The result that both ways must agree on, for each of the two instances: items, and positions that failed.
 type Outcome = [(Items, Vec<i64>); 2];
 
 fn expected(program: &Program) -> Outcome {
@@ -394,7 +395,7 @@ fn found(store: &dyn Rows, names: &[String; 2]) -> Outcome {
 fn check<S: Rows + 'static>(store: &Arc<S>, default_cases: u32) {
     ProjectionStore::setup(store.as_ref(), &[&items()]).unwrap();
     let cases = std::env::var("READSIDE_MODEL_CASES").map_or(default_cases, |text| text.parse().unwrap());
-    // Reducers panic on purpose; their traces would drown everything else.
+    // Reducers panic on purpose. Their traces would hide everything else.
     std::panic::set_hook(Box::new(|panic| {
         if panic.payload().downcast_ref::<&str>().is_none_or(|text| *text != "on purpose") {
             eprintln!("{panic}");

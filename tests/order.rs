@@ -1,6 +1,8 @@
-//! Contract: L1: who sees a position sees every position below, while pushes run side by side, roll back and are held open.
+//! Contract: L1: a reader who sees a position sees every position below it, while pushes run in parallel, roll back
+//! and stay open.
 //!
-//! The same reader that finds no hole in the stores finds those of a reader and of a push that are wrong on purpose.
+//! The same reader that finds no holes in the stores does find the holes of a reader and of a push that are wrong on
+//! purpose.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 mod common;
@@ -28,7 +30,7 @@ fn command(instance: &str, id: &str) -> NewEvent {
 #[derive(Debug, Default, PartialEq)]
 struct Reader {
     cursors: HashMap<&'static str, i64>,
-    /// Events that came with a position other than the next.
+    /// Events with a position other than the next one.
     holes: usize,
     seen: usize,
 }
@@ -54,7 +56,7 @@ impl Reader {
         self.cursors.get(name).copied().unwrap_or(0)
     }
 
-    /// Reads until nothing new comes.
+    /// Reads until there are no new events.
     fn read_all(&mut self, source: &dyn EventSource) {
         loop {
             let before: i64 = self.cursors.values().sum();
@@ -66,10 +68,11 @@ impl Reader {
     }
 }
 
-/// A push inside a transaction of the pusher's own, held open while `meanwhile` runs, then committed or rolled back.
+/// Pushes inside the pusher's own transaction, which stays open while `meanwhile` runs, and is then committed or
+/// rolled back.
 type Held = Box<dyn Fn(&[NewEvent], &mut dyn FnMut(), bool) -> bool + Send + Sync>;
 
-/// Every third push fails after it had taken its place in line, every fourth is held open, every eighth rolled back.
+/// Every third push fails after it has locked its counter, every fourth stays open, and every eighth is rolled back.
 fn push_all(store: &dyn EventStore, held: &Held, pusher: usize) -> usize {
     let mut stored = 0;
     for n in 0..PUSHES {
@@ -101,7 +104,7 @@ fn append(store: &dyn EventStore, event: &Event) {
     store.push(&[new.payload_json(event.payload_json())]).unwrap();
 }
 
-/// Counts down when dropped, so that nobody waits for a thread that panicked.
+/// Counts down when it is dropped, so that nobody waits for a thread that panicked.
 struct Running<'a>(&'a AtomicUsize);
 
 impl Drop for Running<'_> {
@@ -188,7 +191,7 @@ mod sqlite {
         conformance::event_source(&store, &append).removing(&remove).losing(&lose).assert();
     }
 
-    /// Reads events first and heads afterwards; an event is pushed in between, as it would be by chance.
+    /// Reads events first and heads later. In between, an event is pushed, as another process could do at any time.
     struct HeadsAfterEvents(SqliteStore);
 
     impl Faults for HeadsAfterEvents {
@@ -207,7 +210,7 @@ mod sqlite {
         }
     }
 
-    // Contract: L1, L3: the mutation is caught.
+    // Contract: L1, L3: the test finds the wrong reader.
     #[test]
     fn a_reader_that_reads_heads_after_events_loses_some() {
         let store = SqliteStore::in_memory().unwrap();
@@ -270,7 +273,7 @@ mod postgres {
         no_holes(&store, &held(store.clone(), database.url().to_owned()));
     }
 
-    // Contract: L1, A4: counters are locked in one order, also where some of them have to be made first.
+    // Contract: L1, A4: counters are locked in one order, also if some of them have to be created first.
     #[test]
     fn a_push_that_waits_for_a_new_instance_holds_no_other() {
         let database = common::postgres::database();
@@ -303,7 +306,7 @@ mod postgres {
         assert_eq!(store.filter(&readside::query::Query::new()).unwrap().len(), 5);
     }
 
-    /// A push that takes its position from a sequence, without the lock on the instance's counter.
+    /// A push that takes its position from a sequence, without a lock on the instance's counter.
     struct Unlocked(Client);
 
     impl Unlocked {
@@ -330,7 +333,7 @@ mod postgres {
         }
     }
 
-    // Contract: L1: the mutation is caught.
+    // Contract: L1: the test finds the wrong push.
     #[test]
     fn a_push_that_allots_positions_without_the_lock_leaves_holes() {
         let database = common::postgres::database();

@@ -1,4 +1,4 @@
-//! A service projects from its own table, through `EventSource` alone.
+//! A service projects from its own table, only through `EventSource`.
 #![cfg(feature = "sqlite")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
@@ -13,7 +13,7 @@ use readside::store::{EventSource, ProjectionStore};
 use readside::testing::{FaultyStore, conformance};
 use readside::{Engine, EngineConfig, HandlerConfig, NewEvent, ProjectionHandler, SqliteStore};
 
-/// The audit log that the service has kept for years: one table, numbered by tenant in the order of commits.
+/// The audit log that the service has kept for years: one table, numbered for each tenant in the order of commits.
 #[derive(Debug)]
 struct AuditLog {
     db: Mutex<Connection>,
@@ -41,12 +41,12 @@ fn failed(error: readside::rusqlite::Error) -> StoreError {
     StoreError::new("reading the audit log", StoreErrorKind::Other, error)
 }
 
-/// All that the table has are events of orders.
+/// True if orders are wanted. The table has only events of orders.
 fn is_order(aggregate_types: &[String]) -> bool {
     EventFilter::lists(aggregate_types, "order")
 }
 
-/// Ids only have to be the same whenever the same event is read.
+/// An id. It only has to be the same whenever the same event is read.
 fn id(tenant: &str, number: i64) -> uuid::Uuid {
     let bytes = tenant.bytes().fold(0_u64, |hash, byte| hash.wrapping_mul(31).wrapping_add(byte.into()));
     uuid::Uuid::from_u64_pair(bytes, number.unsigned_abs())
@@ -122,7 +122,7 @@ fn slice(db: &Connection, cursor: &Cursor, request: &ReadRequest) -> Result<Even
         bytes += event.payload_json().len();
         bytes <= request.max_bytes
     };
-    // One event in any case.
+    // The batch holds at least one event.
     events.truncate(events.iter().take_while(fits).count().max(1));
     Ok(EventBatch {
         instance: cursor.instance.clone(),
@@ -202,7 +202,8 @@ fn an_engine_runs_on_a_source_of_the_services_own() {
     engine.shutdown(patience).unwrap();
 }
 
-// Contract: L4, L8: a panic outside of a reducer; the others of its batch go on without it, and somebody can see it.
+// Contract: L4, L8: the source panics outside of a reducer. The other instances of the batch go on, and the panic is
+// reported.
 #[test]
 fn a_source_that_panics_for_one_instance_keeps_no_others() {
     let (log, patience) = (Arc::new(AuditLog::new()), std::time::Duration::from_secs(30));
@@ -212,7 +213,7 @@ fn a_source_that_panics_for_one_instance_keeps_no_others() {
     }
     let models = SqliteStore::in_memory().unwrap();
     let config = EngineConfig::default().requeue_every(std::time::Duration::from_millis(20)).workers(1);
-    // It cannot read one tenant, not even together with others.
+    // This source cannot read one tenant, not even together with others.
     let broken = FaultyStore::failing(log.clone(), |call| {
         assert!(call.name != "EventSource::read" || !call.names("broken"), "a bug of the service's own");
         Ok(())

@@ -1,20 +1,20 @@
-//! The pages of the project, checked: each path that they name exists. Reads them as text.
+//! Checks the project's pages: each path that they name exists. This reads the pages as text.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Endings of what is taken for a path when it stands between backticks.
+/// The endings of a text between backticks that make it a path.
 const ENDINGS: [&str; 5] = [".rs", ".md", ".toml", ".sql", "/"];
 
-/// Most characters of a line in a page.
+/// The largest number of characters in a line of a page.
 const LONGEST: usize = 100;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The texts between backticks, outside of blocks of code.
+/// The texts between backticks, outside of code blocks.
 fn quoted(page: &str) -> Vec<&str> {
     let mut is_code = false;
     let prose = page.lines().filter(move |line| {
@@ -33,7 +33,7 @@ fn paths(page: &str) -> Vec<&str> {
     quoted(page).into_iter().filter(is_path).collect()
 }
 
-/// True when the path exists from one of the folders that pages speak from.
+/// True if the path exists in one of the folders that pages refer to.
 fn exists(page: &Path, path: &str) -> bool {
     let folders = [page.parent().unwrap().to_owned(), root().to_owned(), root().join("src"), root().join("tests")];
     folders.iter().any(|folder| folder.join(path).exists())
@@ -54,13 +54,13 @@ fn pages() -> Vec<PathBuf> {
     pages
 }
 
-/// Where the links of a page lead, without the part behind `#`.
+/// The targets of the links of a page, without the part behind `#`.
 fn links(text: &str) -> impl Iterator<Item = &str> {
     let targets = text.match_indices("](").map(|(at, _)| text[at + 2..].split([')', '#']).next().unwrap());
     targets.filter(|target| !target.is_empty() && !target.contains(':'))
 }
 
-/// The numbers of the lines that are too long; tables cannot be broken.
+/// The numbers of the lines that are too long. Rows of tables do not count, because they cannot be broken.
 fn long_lines(text: &str) -> Vec<usize> {
     let is_long = |line: &str| line.chars().count() > LONGEST && !line.trim_start().starts_with('|');
     text.lines().enumerate().filter(|(_, line)| is_long(line)).map(|(at, _)| at + 1).collect()
@@ -129,7 +129,7 @@ fn the_code_of_each_page_is_run() {
     assert!(idle.is_empty(), "src/lib.rs does not include {idle:?}");
 }
 
-/// Functions of a walk that are not where its table says, as `function: files`.
+/// Functions of a walk that are not in the file that the walk's table names, as `function: files`.
 fn lost_steps(page: &str, read: impl Fn(&str) -> String) -> (usize, Vec<String>) {
     let (mut is_walk, mut steps, mut lost) = (false, 0, Vec::new());
     for line in page.lines() {

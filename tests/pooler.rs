@@ -1,4 +1,5 @@
-//! A pooler in transaction mode between engine and server: a LISTEN behind it hears nothing, and who listens finds out.
+//! A pooler in transaction mode between engine and server. LISTEN hears nothing behind it, and the listener finds
+//! that out.
 #![cfg(all(feature = "postgres", unix))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
@@ -19,7 +20,7 @@ use readside::{Engine, EngineConfig, EventStore, NewEvent, PostgresOptions, Post
 
 use crate::common::{LONG, eventually};
 
-/// What was logged as a warning.
+/// The logged warnings.
 #[derive(Debug)]
 struct Warnings(Mutex<Vec<String>>);
 
@@ -49,7 +50,7 @@ fn made(instance: &str) -> NewEvent {
     NewEvent::raw(instance, "thing", "x", "thing.made")
 }
 
-/// A store that gives up after a second what usually takes milliseconds.
+/// A store that gives up after one second. The calls usually take milliseconds.
 fn open(url: &str) -> PostgresStore {
     let options = PostgresOptions::default().connect_timeout(Duration::from_secs(1));
     PostgresStore::connect_with(url, options).unwrap()
@@ -64,7 +65,7 @@ fn connect(url: &str) -> Client {
     Client::connect(url, NoTls).unwrap()
 }
 
-/// How many of the pooler's sessions are subscribed. Each is taken out of the pool by a transaction and asked.
+/// How many of the pooler's sessions are subscribed. A transaction takes each session out of the pool and asks it.
 fn subscribed(database: &Database, pooler: &Pooler) -> usize {
     let mut direct = connect(database.url());
     let sql = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
@@ -84,7 +85,7 @@ fn subscribed(database: &Database, pooler: &Pooler) -> usize {
     subscribed
 }
 
-/// Held by tests with engines, so that each sees its own warnings.
+/// Tests with engines hold this, so that each sees only its own warnings.
 static ENGINES: Mutex<()> = Mutex::new(());
 
 // Contract: A7, L7, L11
@@ -105,7 +106,7 @@ fn an_engine_that_hears_nothing_finds_it_out_and_looks_more_often() {
     let other = PostgresStore::connect(database.url()).unwrap();
     for instance in ["a", "b", "c"] {
         other.push(&[made(instance)]).unwrap();
-        // Nobody tells: a tick finds it, long before one would that comes as seldom as is configured.
+        // No notification arrives. A tick finds the event, long before the next configured tick.
         engine.await_position("things", instance, 1, LONG).unwrap();
     }
     drop(other);
@@ -118,7 +119,8 @@ fn an_engine_that_hears_nothing_finds_it_out_and_looks_more_often() {
     assert!(told[0].ends_with("meanwhile, every 1 s"), "{told:?}");
 }
 
-// Contract: A7, L7, L11: where the session is its own, only a word that does not arrive tells. The wire looks again.
+// Contract: A7, L7, L11: if the session is its own, only a message that does not arrive shows that it hears nothing.
+// The wire then tries again.
 #[test]
 fn a_wire_believes_that_it_hears_when_it_hears_itself() {
     let database = database();
@@ -144,7 +146,7 @@ fn a_wire_believes_that_it_hears_when_it_hears_itself() {
     });
     proxy.mute(false);
     listen_until("a word that arrives", false);
-    // It is said once for each connection.
+    // The wire sends its message once for each connection.
     proxy.mute(true);
     assert_eq!(wire.listen(Duration::from_secs(1)).unwrap(), Notifications::default());
     assert_eq!(wire.deaf(), None);
@@ -156,7 +158,7 @@ fn a_wire_believes_that_it_hears_when_it_hears_itself() {
     });
 }
 
-// A program that ends before it has found out leaves nothing behind either.
+// A program that ends before it has found out leaves no subscription behind either.
 #[test]
 fn an_engine_that_ends_at_once_takes_its_subscription_back() {
     let _alone = ENGINES.lock().unwrap_or_else(PoisonError::into_inner);
@@ -187,7 +189,7 @@ fn the_look_at_notifications_takes_its_subscription_back() {
     assert_eq!(subscribed(&database, &pooler), 0);
 }
 
-// Contract: A7, L11: by a way past the pooler one hears, and nothing of the pooler's is left subscribed.
+// Contract: A7, L11: a connection past the pooler hears, and no session of the pooler stays subscribed.
 #[test]
 fn a_way_past_the_pooler_hears() {
     let database = database();

@@ -1,5 +1,5 @@
-//! The door of the crate, as a list: every public name with its signature. A change of the door is seen in the change of
-//! `tests/public-names.snap`; `INSTA_UPDATE=always` writes it anew.
+//! The public interface of the crate as a list: every public name with its signature. A change of the interface shows
+//! as a change of `tests/public-names.snap`. `INSTA_UPDATE=always` writes the list again.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 use quote::ToTokens;
 use syn::{Fields, ImplItem, Item, ItemUse, TraitItem, UseTree, Visibility};
 
-/// The items of each module, by the path of the module: `admin::doctor`, or nothing for the root.
+/// The items of each module, by the path of the module: `admin::doctor`, or an empty path for the root.
 #[derive(Default)]
 struct Crate {
     modules: BTreeMap<String, Vec<Item>>,
@@ -57,7 +57,7 @@ impl Crate {
                         }
                     }
                 }
-                // Methods for fields: see `src/setters.rs`.
+                // Setters of fields: see `src/setters.rs`.
                 Item::Macro(item) if item.mac.path.is_ident("setters") => {
                     let text = tidy(&item.mac.tokens);
                     let (own, fields) = text.split_once(':').expect("a type and its fields");
@@ -69,7 +69,7 @@ impl Crate {
         self.modules.insert(path.to_owned(), items);
     }
 
-    /// What is public in a module, with the modules in it.
+    /// Adds what is public in a module and in the modules inside it.
     fn print(&self, path: &str, out: &mut BTreeSet<String>) {
         for item in self.modules.get(path).into_iter().flatten() {
             match item {
@@ -108,7 +108,7 @@ impl Crate {
         out.insert(entry);
     }
 
-    /// The path from the root, or nothing for another crate's.
+    /// The path from the root. `None` for an item of another crate.
     fn absolute(&self, module: &str, path: &[String]) -> Option<String> {
         let (first, rest) = path.split_first()?;
         match first.as_str() {
@@ -119,7 +119,7 @@ impl Crate {
         }
     }
 
-    /// An item by its name in a module, also where the module has it from elsewhere.
+    /// Finds an item by its name in a module, also if the module re-exports it.
     fn find(&self, module: &str, name: &str) -> Option<String> {
         let items = self.modules.get(module)?;
         if let Some((_, text)) = items.iter().filter_map(describe).find(|(own, _)| own == name) {
@@ -167,7 +167,7 @@ fn is_hidden(attrs: &[syn::Attribute]) -> bool {
     attrs.iter().any(|attr| attr.to_token_stream().to_string().replace(' ', "") == "#[doc(hidden)]")
 }
 
-/// What a `use` takes and by what name.
+/// What a `use` imports, and under which name.
 fn targets(item: &ItemUse) -> Vec<(Vec<String>, String)> {
     fn walk(tree: &UseTree, before: &[String], out: &mut Vec<(Vec<String>, String)>) {
         let with = |name: &syn::Ident| [before, &[name.to_string()]].concat();
@@ -184,7 +184,7 @@ fn targets(item: &ItemUse) -> Vec<(Vec<String>, String)> {
     out
 }
 
-/// The name of a public item, and what the list says of it.
+/// The name of a public item, and its text in the list.
 fn describe(item: &Item) -> Option<(String, String)> {
     Some(match item {
         Item::Fn(item) if is_public(&item.vis) => (item.sig.ident.to_string(), tidy(&item.sig)),
@@ -235,7 +235,7 @@ fn fields(fields: &Fields) -> String {
     text
 }
 
-/// Code on one line, spaced as people write it.
+/// Code on one line, with the usual spaces.
 fn tidy(code: &impl ToTokens) -> String {
     let mut text = code.to_token_stream().to_string();
     for (from, to) in [
@@ -270,7 +270,7 @@ fn tidy(code: &impl ToTokens) -> String {
         .replace(", mut ", ", ")
 }
 
-/// Every public name with what the list says of it.
+/// Every public name with its text in the list.
 static NAMES: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
     let mut out = BTreeSet::new();
     Crate::read().print("", &mut out);
@@ -301,7 +301,7 @@ fn the_root_is_small_and_nothing_has_two_paths() {
     let root = paths.iter().filter(|path| path.matches("::").count() == 1).count();
     assert!(root <= 40, "{root} names at the root");
     by_name.retain(|_, paths| paths.len() > 1);
-    // Another thing by the same name: laws have their own models and faults.
+    // These names mean something else here: laws have their own models and faults.
     by_name.retain(|name, _| !["Model", "Fault", "Row", "check"].contains(name));
     assert!(by_name.is_empty(), "{by_name:?}");
 }

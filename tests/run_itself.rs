@@ -1,4 +1,4 @@
-//! What `tests/run` says at its end, with a cargo of the test's own.
+//! What `tests/run` says at its end. The test replaces cargo by its own script.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -6,7 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
-/// Runs it where `cargo` is this script; it hears of each call by its arguments. Nothing has to be installed.
+/// Runs it with this script as `cargo`. Returns its output, and the arguments of each call. Nothing has to be
+/// installed.
 fn run(cargo: &str, arguments: &[&str]) -> (Output, String) {
     let folder = tempfile::tempdir().unwrap();
     let calls = folder.path().join("calls");

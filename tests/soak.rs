@@ -1,4 +1,5 @@
-//! A short soak on each database, as anyone would run it: processes that are killed and stopped, poison, roll-backs.
+//! A short soak on each database, as a person would run it: processes are killed and stopped, with poison and
+//! rollbacks.
 #![cfg(all(unix, feature = "sqlite"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
@@ -8,7 +9,7 @@ mod common;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// The example beside the tests; `cargo test` builds both.
+/// The example, in the folder of the test binary. `cargo test` builds both.
 fn example() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let folder = test.parent().and_then(|deps| deps.parent()).unwrap();
@@ -17,7 +18,7 @@ fn example() -> PathBuf {
     example
 }
 
-/// Minutes, from `READSIDE_SOAK_MINUTES`.
+/// How many minutes a soak takes: `READSIDE_SOAK_MINUTES`, or a default.
 fn minutes() -> f64 {
     std::env::var("READSIDE_SOAK_MINUTES").map_or(0.2, |minutes| minutes.parse().unwrap())
 }
@@ -52,17 +53,17 @@ fn a_short_soak_on_postgres_loses_nothing() {
     soak(&["--seed", "2", "--database", database.url()]);
 }
 
-// Contract: L10: an older copy is restored in place, and another file takes the place of the one that is open.
+// Contract: L10: an older copy is restored in place, and another file replaces the open file.
 #[test]
 fn a_short_soak_survives_restores_on_sqlite() {
     soak(&["--seed", "3", "--restores", "sqlite"]);
 }
 
-// Contract: L10: an older copy of the server's folder is put back, and a standby that lags is promoted.
+// Contract: L10: an older copy of the server's folder is restored, and a lagging standby is promoted.
 #[cfg(feature = "postgres")]
 #[test]
 fn a_short_soak_survives_restores_on_postgres() {
-    // A server takes a while to stop, to be copied and to be followed.
+    // Stopping, copying and following a server takes a while.
     soak_for(2.0 * minutes(), &["--seed", "4", "--restores", "postgres"]);
 }
 

@@ -1,4 +1,4 @@
-//! Engines that run by themselves, and waits for them that leave the processors alone.
+//! Engines with their own threads, and waits for them that use almost no CPU time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use readside::store::ProjectionStore;
 use readside::{Engine, Projection};
 
-/// Between two looks.
+/// The pause between two looks.
 const LOOK: Duration = Duration::from_millis(10);
 
 /// Waits until the projection has reached this position in all instances.

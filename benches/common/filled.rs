@@ -1,4 +1,4 @@
-//! A filled log on PostgreSQL, from which both sides catch up again and again.
+//! A filled log on PostgreSQL. Both sides catch up with it again and again.
 
 use std::time::Duration;
 
@@ -8,19 +8,18 @@ use readside::{NewEvent, PostgresStore, Projection};
 use super::place::{Database, Postgres};
 use super::{catch_up, fresh, handler, timed};
 
-/// What a bench has done on both sides.
+/// The work of a bench, on both sides.
 pub(crate) trait Work {
-    /// Plain names of the projection's tables, the first one first.
+    /// Plain names of the projection's tables. The primary table comes first.
     const TABLES: &'static [&'static str];
 
     fn projection(version: u32) -> Projection;
 
-    /// Checks that the tables hold what remains after all events are handled. `name` turns a plain name into the one of
-    /// the side in question.
+    /// Checks that the tables hold the result of all events. `name` turns a plain name into the table name of a side.
     fn check(&self, database: &Database, name: &dyn Fn(&str) -> String);
 }
 
-/// One connection of hand-written SQL that catches up with instances, on tables with `floor_` before their names.
+/// One connection of hand-written SQL that catches up with instances. Its table names begin with `floor_`.
 pub(crate) type Floor = Box<dyn FnMut(&[String]) + Send>;
 
 pub(crate) struct Filled<W> {
@@ -38,7 +37,8 @@ impl<W: Work> Filled<W> {
         Self { work, database, store }
     }
 
-    /// A new version from nothing: one handler as it is by default, a thread for each part of the instances.
+    /// Catches up with a new version from nothing: one handler with default settings, and a thread for each part of
+    /// the instances.
     pub(crate) fn ours(&self, parts: &[&[String]]) -> Duration {
         let version = fresh();
         let handler = handler(&self.store, W::projection(version));
@@ -54,12 +54,12 @@ impl<W: Work> Filled<W> {
         time
     }
 
-    /// The same by hand, a connection for each part of the instances.
+    /// The same in hand-written SQL, with a connection for each part of the instances.
     pub(crate) fn floor(&self, parts: &[&[String]], make: fn(&Database) -> Floor) -> Duration {
         self.floor_of(&self.work, parts, make)
     }
 
-    /// As [`floor`](Self::floor), when only a part of the work is done.
+    /// As [`floor`](Self::floor), but does only a part of the work.
     pub(crate) fn floor_of(&self, work: &W, parts: &[&[String]], make: fn(&Database) -> Floor) -> Duration {
         make_tables::<W>(&self.store, &mut self.database.client());
         let mut floors: Vec<Floor> = parts.iter().map(|_| make(&self.database)).collect();
@@ -76,7 +76,7 @@ impl<W: Work> Filled<W> {
     }
 }
 
-/// Empty tables like ours for a floor, and its checkpoints.
+/// Makes empty tables for a floor, equal to ours, and its checkpoints.
 fn make_tables<W: Work>(store: &PostgresStore, client: &mut Client) {
     handler(store, W::projection(1));
     for table in W::TABLES {

@@ -1,8 +1,8 @@
-//! The frame of the floors on PostgreSQL: the hand-written loop around what a bench writes.
+//! The frame of the floors on PostgreSQL: the hand-written loop around the writes of a bench.
 //!
-//! One connection with prepared statements goes from instance to instance, in batches of 1,000 events, each in one
-//! transaction of seven round trips or fewer: begin, lock and read the checkpoint, read the events, write (one statement
-//! or two), move the checkpoint, commit. It guards against nothing that [`readside`] guards against.
+//! One connection with prepared statements goes from instance to instance. It works in batches of 1,000 events, each
+//! in one transaction of at most seven round trips: begin, lock and read the checkpoint, read the events, write (one
+//! statement or two), move the checkpoint, commit. It has none of the safeguards of [`readside`].
 
 use readside::postgres_driver::{Client, Row, Statement, Transaction};
 
@@ -10,7 +10,7 @@ use super::place::Database;
 
 pub(crate) const BATCH: i64 = 1_000;
 
-/// Checkpoints of a floor, at 0 in all instances.
+/// Sets the checkpoints of a floor to 0 in all instances.
 pub(crate) fn forget(client: &mut Client) {
     client
         .batch_execute(
@@ -29,7 +29,7 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
-    /// A frame that reads position and these columns of events.
+    /// A frame that reads the positions and these columns of events.
     pub(crate) fn new(database: &Database, columns: &str, limit: i64) -> Self {
         let mut client = database.client();
         let at = "SELECT c.position, i.head FROM floor_at c JOIN readside.instances i USING (instance_id) \
@@ -47,14 +47,14 @@ impl Frame {
         }
     }
 
-    /// Catches up with these instances; `write` turns a batch into rows.
+    /// Catches up with these instances. `write` turns a batch into rows.
     pub(crate) fn catch_up(&mut self, instances: &[String], mut write: impl FnMut(&mut Transaction<'_>, &str, &[Row])) {
         for instance in instances {
             while self.batch(instance, &mut write) {}
         }
     }
 
-    /// One transaction; true when there is more.
+    /// Runs one transaction. True if there is more to do.
     fn batch(&mut self, instance: &str, write: &mut impl FnMut(&mut Transaction<'_>, &str, &[Row])) -> bool {
         let mut tx = self.client.transaction().unwrap();
         let found = tx.query_one(&self.at, &[&instance]).unwrap();

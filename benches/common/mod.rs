@@ -1,13 +1,15 @@
 //! What the benches share.
 //!
-//! A bench answers questions of one kind: how fast is this compared with a floor, the same work written by hand, in the
-//! same run. For each question it prints what both sides took, and a line `ratio QUESTION VALUE reach VALUE`; more is
-//! better, and a limit is divided by what was measured. Both sides take turns, and their medians are compared, because a
-//! machine changes its speed from second to second. That is why criterion, which measures one side after the other, runs
-//! only where a round is short, for pushes. The result of every round is checked.
+//! A bench answers questions of one kind: how fast is this, compared with a floor? The floor is the same work in
+//! hand-written SQL, measured in the same run. For each question, the bench prints the times of both sides and a line
+//! `ratio QUESTION VALUE reach VALUE`. A higher ratio is better. For a limit, the ratio is the limit divided by the
+//! measured value. A machine changes its speed from second to second, so both sides take turns, and their medians are
+//! compared. Criterion measures one side after the other, so it runs only for pushes, whose rounds are short. The
+//! result of every round is checked.
 //!
-//! `cargo bench --all-features --bench NAME -- [QUESTION]` runs one bench, or those of its questions that contain a text.
-//! `--test` runs each once and small. `READSIDE_BENCH_SCALE` makes all sizes smaller, for instance by `0.1`.
+//! `cargo bench --all-features --bench NAME -- [QUESTION]` runs one bench, or only its questions that contain a text.
+//! `--test` runs each question once with small sizes. `READSIDE_BENCH_SCALE` makes all sizes smaller, for instance
+//! `0.1`.
 
 pub(crate) mod engine;
 pub(crate) mod filled;
@@ -28,10 +30,10 @@ use std::time::{Duration, Instant};
 use readside::store::ProjectionStore;
 use readside::{EventStore, HandlerConfig, NewEvent, Projection, ProjectionHandler};
 
-/// Commands in one push while a log is filled.
+/// Commands in one push while a log is being filled.
 const FILL: usize = 2_000;
 
-/// How much is done.
+/// The size of the work.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) test: bool,
@@ -53,18 +55,18 @@ impl Settings {
         }
     }
 
-    /// A size that is so much at full scale.
+    /// A size that has this value at full scale.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "sizes are small and positive")]
     pub(crate) fn size(&self, full: usize) -> usize {
         ((full as f64 * self.scale).ceil() as usize).max(2)
     }
 
-    /// True when this question is asked for.
+    /// True if the user asked for this question.
     pub(crate) fn wants(&self, question: &str) -> bool {
         self.only.as_deref().is_none_or(|only| question.contains(only))
     }
 
-    /// Both sides in turns; the median of each.
+    /// Runs both sides in turns. Returns the median of each.
     pub(crate) fn compare(
         &self,
         mut ours: impl FnMut() -> Duration,
@@ -79,7 +81,7 @@ pub(crate) fn median(times: Vec<Duration>) -> Duration {
     share(times, 50)
 }
 
-/// The time that this many of a hundred do not exceed.
+/// The time that `percent` of all times do not exceed.
 pub(crate) fn share(mut times: Vec<Duration>, percent: usize) -> Duration {
     times.sort_unstable();
     times[(times.len() * percent / 100).min(times.len() - 1)]
@@ -100,13 +102,13 @@ pub(crate) fn instances(count: usize) -> Vec<String> {
     (0..count).map(instance).collect()
 }
 
-/// A version that no projection had before: its tables and states are new, so it catches up from nothing.
+/// A new version number. The tables and states of this version are new, so the projection catches up from nothing.
 pub(crate) fn fresh() -> u32 {
     static LAST: AtomicU32 = AtomicU32::new(0);
     LAST.fetch_add(1, Ordering::Relaxed) + 1
 }
 
-/// Stores events by pushes, many in each.
+/// Stores events, with many events in each push.
 pub(crate) fn fill(store: &dyn EventStore, commands: impl IntoIterator<Item = NewEvent>) {
     let mut commands = commands.into_iter().peekable();
     while commands.peek().is_some() {
@@ -115,7 +117,7 @@ pub(crate) fn fill(store: &dyn EventStore, commands: impl IntoIterator<Item = Ne
     }
 }
 
-/// A handler as it is by default, its tables set up.
+/// A handler with default settings. Its tables are set up.
 pub(crate) fn handler<S>(store: &S, projection: Projection) -> ProjectionHandler
 where
     S: EventStore + ProjectionStore + Clone + 'static,

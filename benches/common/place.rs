@@ -1,5 +1,5 @@
-//! Where a bench runs: its own databases, on the PostgreSQL that `READSIDE_TEST_DATABASE_URL` names or on a server of
-//! its own with durable commits, or in its own folder.
+//! Where a bench runs: in its own databases on PostgreSQL, or in its own folder. The server is the one that
+//! `READSIDE_TEST_DATABASE_URL` names, or a new one with durable commits.
 
 #[path = "../../tests/common/server.rs"]
 #[allow(dead_code, clippy::panic, clippy::unwrap_used, clippy::expect_used, reason = "the tests use more of it")]
@@ -13,7 +13,7 @@ use readside::postgres_driver::{Client, NoTls};
 
 use super::median;
 
-/// A PostgreSQL; its own server ends with it.
+/// A PostgreSQL server. A server that the bench has started ends with this value.
 pub(crate) struct Postgres {
     url: String,
     made: Cell<u32>,
@@ -28,7 +28,7 @@ pub(crate) struct Database {
 }
 
 impl Postgres {
-    /// Finds or starts a server, and says what a round trip and a durable commit cost on it now.
+    /// Finds or starts a server, and prints what a round trip and a durable commit cost on it.
     pub(crate) fn find() -> Self {
         let given = std::env::var("READSIDE_TEST_DATABASE_URL").ok();
         let own = if given.is_none() { Some(server::Server::durable()) } else { None };
@@ -38,7 +38,7 @@ impl Postgres {
         postgres
     }
 
-    /// Has its own server count statements, where it can.
+    /// Makes the bench's own server count statements, if it can.
     pub(crate) fn count_statements(&mut self) {
         let Some(own) = &mut self.own else { return };
         let mut client = connect(&self.url);
@@ -75,20 +75,20 @@ impl Database {
         connect(&self.url)
     }
 
-    /// A store on this database, its schema set up.
+    /// A store on this database, with its schema set up.
     pub(crate) fn store(&self) -> PostgresStore {
         let store = PostgresStore::connect(&self.url).unwrap();
         store.setup().unwrap();
         store
     }
 
-    /// What a database at rest has done long ago: dead rows gone, statistics taken.
+    /// Does what a database at rest has done long ago: removes dead rows and collects statistics.
     pub(crate) fn tidy(&self) {
         self.client().batch_execute("VACUUM ANALYZE").unwrap();
     }
 
-    /// Writes back what earlier rounds left behind, so that the next one does not pay for it. Needs a right that the
-    /// owner of a given server may lack.
+    /// Writes to disk what earlier rounds left behind, so that the next round does not pay for it. The owner of a
+    /// given server may lack the right to do this.
     pub(crate) fn settle(&self) {
         let _ = self.client().batch_execute("CHECKPOINT");
     }
@@ -97,7 +97,7 @@ impl Database {
         Counter::new(self)
     }
 
-    /// The first process of the server, when it runs on this machine and may be asked.
+    /// The main process of the server, if it runs on this machine and the role may ask for it.
     pub(crate) fn server_process(&self) -> Option<u32> {
         let found = self.client().query_one("SELECT pg_read_file('postmaster.pid')", &[]).ok()?;
         let pid: u32 = found.get::<_, String>(0).lines().next()?.trim().parse().ok()?;
@@ -105,7 +105,7 @@ impl Database {
         name.starts_with("postgres").then_some(pid)
     }
 
-    /// Checks that the table holds this many rows, and that the condition holds for each.
+    /// Checks that the table has this many rows, and that the condition holds for each of them.
     pub(crate) fn check(&self, table: &str, rows: usize, condition: &str) {
         let sql = format!("SELECT count(*), count(*) FILTER (WHERE {condition}) FROM {table}");
         let found = self.client().query_one(&sql, &[]).unwrap();
@@ -123,7 +123,7 @@ impl Drop for Database {
     }
 }
 
-/// Counts what a database is asked.
+/// Counts the statements or transactions of a database.
 pub(crate) struct Counter {
     client: Client,
     statements: bool,
@@ -145,7 +145,7 @@ impl Counter {
         }
     }
 
-    /// So far, without its own questions.
+    /// The count so far, without the counter's own statements.
     pub(crate) fn count(&mut self) -> i64 {
         let sql = if self.statements {
             "SELECT coalesce(sum(calls), 0)::int8 FROM pg_stat_statements s JOIN pg_database d ON d.oid = s.dbid \
@@ -157,14 +157,14 @@ impl Counter {
     }
 }
 
-/// The smallest durable commit: one row is updated.
+/// The smallest durable commit: it updates one row.
 pub(crate) struct Commit {
     client: Client,
     update: readside::postgres_driver::Statement,
 }
 
 impl Commit {
-    /// On a database with a table `one`.
+    /// Prepares the commit on a database with a table `one`.
     fn new(mut client: Client) -> Self {
         let update = client.prepare("UPDATE one SET n = n + 1").unwrap();
         Self { client, update }

@@ -1,4 +1,4 @@
-//! Other processes: the bench's own binary started again in another role, and what processes cost.
+//! Other processes: the bench's own binary, started again in another role. Also measures what processes cost.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Lines};
@@ -6,18 +6,18 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 const ROLE: &str = "READSIDE_BENCH_ROLE";
 
-/// The role that this process was started in, with what it was given; none in the first process.
+/// The role of this process with its arguments. `None` in the first process.
 pub(crate) fn role() -> Option<Vec<String>> {
     let role = std::env::var(ROLE).ok()?;
     Some(role.split('\n').map(str::to_owned).collect())
 }
 
-/// Blocks until the process that started this one lets it go, or is gone.
+/// Blocks until the process that started this one ends its input, or has ended.
 pub(crate) fn until_told() {
     std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).unwrap();
 }
 
-/// The bench started again; it ends with this value.
+/// The bench, started again. The process ends with this value.
 pub(crate) struct Other {
     process: Child,
     lines: Lines<BufReader<ChildStdout>>,
@@ -35,7 +35,7 @@ impl Other {
         Self { process, lines }
     }
 
-    /// The next line that it prints.
+    /// The next line that the process prints.
     pub(crate) fn line(&mut self) -> String {
         self.lines.next().expect("it says something before it ends").unwrap()
     }
@@ -48,14 +48,14 @@ impl Drop for Other {
     }
 }
 
-/// The most memory that this process had at any time, in KiB.
+/// The highest memory use of this process so far, in KiB.
 pub(crate) fn peak_memory() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     peak.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// CPU seconds of a process, of the living ones that descend from it, and of those that it has seen end; `None` when
+/// CPU seconds of a process, of its living descendants, and of the ended children that it has waited for. `None` if
 /// there is no such process here.
 pub(crate) fn cpu_seconds(root: u32) -> Option<f64> {
     let processes: HashMap<u32, (u32, u64)> = std::fs::read_dir("/proc")
@@ -86,7 +86,7 @@ pub(crate) fn own_cpu_seconds() -> f64 {
     ticks / 100.0
 }
 
-/// Parent and CPU time, in hundredths of a second.
+/// Parent and CPU time of a process. The time is in hundredths of a second.
 fn stat(pid: u32) -> Option<(u32, u64)> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();

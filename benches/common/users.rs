@@ -1,5 +1,5 @@
-//! The work that most benches do: users who are added once and change their e-mail nine times, each event known to its
-//! aggregate by its version; and its floor on PostgreSQL.
+//! The work of most benches, and its floor on PostgreSQL. Users are added once and change their e-mail nine times.
+//! Each event has its version in its aggregate.
 
 use std::collections::HashMap;
 
@@ -36,7 +36,7 @@ impl Payload for Changed {
     const TYPE: &'static str = "user.changed";
 }
 
-/// The sizes of a log: instances, users in each instance, events of each user.
+/// The sizes of a log: instances, users in each instance, and events of each user.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Log {
     pub(crate) instances: usize,
@@ -53,7 +53,7 @@ impl Log {
         instances(self.instances)
     }
 
-    /// The events in a random order that keeps each user's own.
+    /// The events in random order. The events of each user keep their order.
     pub(crate) fn commands(self) -> impl Iterator<Item = NewEvent> {
         let mut random = Random::new(1);
         (0..self.instances).flat_map(move |n| {
@@ -80,7 +80,7 @@ impl Work for Log {
     }
 }
 
-/// Who has which of their events next: shuffled, each user's own in order.
+/// Which user has which of its events next: in random order, but with each user's events in order.
 pub(crate) fn turns(random: &mut Random, users: usize, versions: usize) -> Vec<(usize, usize)> {
     let mut slots: Vec<usize> = (0..users * versions).map(|slot| slot / versions).collect();
     for last in (1..slots.len()).rev() {
@@ -104,7 +104,7 @@ fn command(n: usize, user: usize, version: usize) -> NewEvent {
     }
 }
 
-/// The projection `users`, or one like it under another name.
+/// The projection `users`, or the same projection under another name.
 pub(crate) fn projection(name: &str, version: u32) -> Projection {
     let table = Table::new(name)
         .column(text("id"))
@@ -127,14 +127,15 @@ pub(crate) fn projection(name: &str, version: u32) -> Projection {
         })
 }
 
-/// Either payload.
+/// The payload of either event.
 #[derive(Deserialize)]
 pub(crate) struct Any {
     pub(crate) name: Option<String>,
     pub(crate) email: String,
 }
 
-/// The floor: the last write of each user in a batch, new users in one statement and others in another.
+/// The floor: it writes the last state of each user in a batch. New users take one statement, and changed users
+/// another.
 pub(crate) fn floor(database: &Database) -> Floor {
     let mut frame = Frame::new(database, "aggregate_id, version, payload", floor::BATCH);
     let insert = "INSERT INTO floor_users SELECT $1, * FROM unnest($2::text[], $3::text[], $4::text[], $5::int8[])";

@@ -1,4 +1,5 @@
-//! Users that come and go: of the ten events of each, two delete its row. Half of the users are gone at the end.
+//! Users that come and go: of the ten events of each user, two delete its row. At the end, half of the users are
+//! gone.
 
 use std::collections::HashMap;
 
@@ -15,7 +16,7 @@ use crate::common::place::Database;
 use crate::common::random::Random;
 use crate::common::users::{Added, Any, Changed, turns};
 
-/// The events of a user who stays, and of one who leaves: added, changed, removed.
+/// The events of a user who stays, and of one who leaves: `a` added, `c` changed, `r` removed.
 const STAYS: &str = "acracraccc";
 const GOES: &str = "acccracccr";
 
@@ -67,7 +68,7 @@ fn command(n: usize, user: usize, version: usize) -> NewEvent {
     }
 }
 
-/// The net effect of a batch on a user: whether there was no row before it, and the row after it.
+/// The net effect of a batch on a user: whether the batch found no row, and the row after it.
 #[derive(Default)]
 struct Net {
     is_new: bool,

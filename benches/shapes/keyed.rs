@@ -1,4 +1,4 @@
-//! Tables with a second unique index and a foreign key, whose statements have to run one by one.
+//! Tables with a second unique index and a foreign key. Their statements have to run one by one.
 
 use readside::NewEvent;
 use readside::prelude::*;
@@ -12,7 +12,8 @@ use crate::common::place::Database;
 use crate::common::random::Random;
 use crate::common::users::{Changed, turns};
 
-/// Events of a user: added, then changed (at even versions) or a phone added.
+/// The number of events of a user. The first adds the user. At even versions the user changes, and at odd ones it
+/// gets a phone.
 const VERSIONS: usize = 10;
 
 #[derive(Serialize, Deserialize)]
@@ -79,7 +80,7 @@ fn command(n: usize, user: usize, version: usize) -> NewEvent {
     }
 }
 
-/// Statement by statement, prepared, in transactions of 1,000 events.
+/// Runs prepared statements one by one, in transactions of 1,000 events.
 pub(crate) fn floor(database: &Database) -> Floor {
     let mut frame = Frame::new(database, "aggregate_id, version, event_type, payload", BATCH);
     let key = "FOREIGN KEY (instance_id, id) REFERENCES floor_contacts (instance_id, id) ON DELETE CASCADE";

@@ -1,4 +1,4 @@
-//! How fast different kinds of writes catch up on PostgreSQL, each compared with the same in hand-written SQL.
+//! How fast different kinds of writes catch up on PostgreSQL, each compared with the same work in hand-written SQL.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a bench")]
 #![allow(clippy::cast_precision_loss, reason = "what is measured is not exact to so many places")]
 #![allow(dead_code, reason = "each bench uses a part of the harness")]
@@ -37,7 +37,7 @@ struct Run<'r> {
 }
 
 impl Run<'_> {
-    /// `work` is told how many instances there are, `commands` the number of one.
+    /// `work` gets the number of instances, `commands` the number of one instance.
     fn run<W: Work>(
         &self,
         question: &str,

@@ -1,4 +1,4 @@
-//! Every event is several statements: an order, its two lines, and the sums of its customer.
+//! Every event needs several statements: they write an order, its two lines, and the totals of its customer.
 
 use std::collections::HashMap;
 

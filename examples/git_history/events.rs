@@ -1,17 +1,17 @@
-//! What happens in a history, as events.
+//! The events of a history.
 
 use readside::{NewEvent, Payload};
 use serde::{Deserialize, Serialize};
 
 use super::parse::Commit;
 
-/// An author made a commit. A merge has no lines.
+/// An author made a commit. A merge commit has no lines.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct CommitAuthored {
-    /// Place of the commit in the history, from 1.
+    /// The number of the commit in the history, from 1.
     pub(crate) number: u64,
     pub(crate) hash: String,
-    /// Author time in seconds since 1970.
+    /// The author time, in seconds since 1970.
     pub(crate) at: i64,
     pub(crate) subject: String,
     pub(crate) added: i64,
@@ -37,7 +37,7 @@ impl Payload for FileChanged {
     const TYPE: &str = "file.changed";
 }
 
-/// A file got a new path, and perhaps other lines. An event of the file under its new path.
+/// A file got a new path, and possibly changed lines. The event belongs to the file under its new path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FileRenamed {
     pub(crate) from: String,
@@ -52,7 +52,7 @@ impl Payload for FileRenamed {
     const TYPE: &str = "file.renamed";
 }
 
-/// The commands of a commit: its author's, then its files' in git's order.
+/// The new events of a commit: first that of its author, then those of its files in git's order.
 pub(crate) fn commands(instance: &str, number: u64, commit: &Commit) -> Vec<NewEvent> {
     let authored = CommitAuthored {
         number,

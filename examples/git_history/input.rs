@@ -1,4 +1,4 @@
-//! Where a history comes from: a git checkout, a file, or standard input. All are streams.
+//! Where a history comes from: a git checkout, a file, or standard input. All of them are read as streams.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -13,16 +13,16 @@ use super::Failure;
 
 /// A history that can be read.
 pub(crate) struct Input {
-    /// What the instance is named after.
+    /// The name for the instance, if there is one.
     pub(crate) name: Option<String>,
-    /// How many commits there are, where that is known.
+    /// The number of commits, if it is known.
     pub(crate) commits: Option<u64>,
     pub(crate) reader: Box<dyn BufRead>,
 }
 
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
-/// Settings of the user's that would change what git prints.
+/// Overrides settings of the user that would change what git prints.
 const SETTINGS: [&str; 5] = [
     "core.quotePath=false",
     "diff.relative=false",
@@ -31,7 +31,7 @@ const SETTINGS: [&str; 5] = [
     "log.showSignature=false",
 ];
 
-/// Bytes of git's complaints that are kept.
+/// How many bytes of git's error output are kept.
 const COMPLAINTS: u64 = 16 << 10;
 
 /// Reads a file, plain or gzip, or standard input for `-`.
@@ -50,7 +50,7 @@ pub(crate) fn log(path: &Path) -> Result<Input, Failure> {
     Ok(Input { name, commits: None, reader: unpacked(raw).map_err(failed)? })
 }
 
-/// Unpacks gzip, told by its first two bytes.
+/// Unpacks gzip, which begins with two known bytes.
 fn unpacked(mut raw: Box<dyn Read>) -> io::Result<Box<dyn BufRead>> {
     let mut magic = Vec::new();
     raw.by_ref().take(2).read_to_end(&mut magic)?;
@@ -68,7 +68,7 @@ pub(crate) fn checkout(path: &Path) -> Result<Input, Failure> {
     let top = ask(path, &["rev-parse", "--show-toplevel"])?;
     let folder = match top {
         Ok(top) => top.into(),
-        // A bare repository has no work tree; anything else is refused by this question too.
+        // A bare repository has no work tree. This question too refuses everything that is no repository.
         Err(_) => match ask(path, &["rev-parse", "--git-dir"])? {
             Ok(_) => path.canonicalize().unwrap_or_else(|_| path.to_owned()),
             Err(said) => return Err(Failure::NoCheckout { path: path.to_owned(), said }),
@@ -88,7 +88,7 @@ pub(crate) fn checkout(path: &Path) -> Result<Input, Failure> {
 
 fn git(path: &Path) -> Command {
     let mut command = Command::new("git");
-    // Inside a hook, git names its own repository by these.
+    // Inside a hook, these variables name the hook's own repository.
     command.env_remove("GIT_DIR").env_remove("GIT_WORK_TREE").env_remove("GIT_INDEX_FILE");
     command.arg("-C").arg(path).arg("--no-pager");
     for setting in SETTINGS {
@@ -97,14 +97,15 @@ fn git(path: &Path) -> Command {
     command
 }
 
-/// Asks git for one line: the answer, or what git complains of.
+/// Asks git for one line: its answer, or its error message.
 fn ask(path: &Path, question: &[&str]) -> Result<Result<String, String>, Failure> {
     let output = git(path).args(question).output().map_err(Failure::NoGit)?;
     let line = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
     Ok(if output.status.success() { Ok(line(&output.stdout)) } else { Err(line(&output.stderr)) })
 }
 
-/// The output of a git that runs. It ends well only if git does: half a history is an error, not a short one.
+/// The output of a running git. Reading ends without an error only if git succeeds: half a history is an error, not a
+/// short history.
 struct Git {
     child: Child,
     stdout: ChildStdout,
@@ -119,7 +120,7 @@ impl Git {
         let (stdout, mut stderr) = pipes.ok_or_else(|| Failure::NoGit(io::ErrorKind::BrokenPipe.into()))?;
         let complaints = thread::spawn(move || {
             let mut kept = Vec::new();
-            // What cannot be read is not worth an error: git's exit code decides.
+            // A failed read here does not matter, because git's exit code decides.
             let _ = stderr.by_ref().take(COMPLAINTS).read_to_end(&mut kept);
             let _ = io::copy(&mut stderr, &mut io::sink());
             String::from_utf8_lossy(&kept).trim().to_owned()
@@ -145,7 +146,7 @@ impl Read for Git {
     }
 }
 
-/// Leaves no git behind when the reading ends early.
+/// If the reading ends early, kills git.
 impl Drop for Git {
     fn drop(&mut self) {
         let _ = self.child.kill();

@@ -1,7 +1,8 @@
 //! Turns the history of a git checkout into events and three read models, and prints them.
 //!
-//! The repository is the instance; authors and files are the aggregates. Every commit becomes one event of its author
-//! and one of each file, in the order of the history. Run again, it continues where it stopped.
+//! The repository is the instance, and authors and files are the aggregates. Every commit becomes one event of its
+//! author and one event of each file, in the order of the history. A second run continues where the first one
+//! stopped.
 
 pub(crate) mod events;
 pub(crate) mod input;
@@ -46,17 +47,17 @@ pub(crate) struct Options {
 /// What a run did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Summary {
-    /// Commits that the store holds now.
+    /// The number of commits that the store holds now.
     pub(crate) commits: u64,
-    /// Commits among them that are new.
+    /// The number of new commits among them.
     pub(crate) new_commits: u64,
-    /// Events that were pushed.
+    /// The number of pushed events.
     pub(crate) pushed: u64,
-    /// Events that were reduced, by all projections together.
+    /// The number of events that all projections reduced together.
     pub(crate) projected: u64,
 }
 
-/// Why a run ended early. What was pushed and projected until then is kept, and the next run continues there.
+/// Why a run ended early. Everything pushed and projected before that is kept, and the next run continues there.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     #[error("git cannot be run; install it, or give a history with --log FILE")]
@@ -93,7 +94,7 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// True when the reader of the report went away, as `head` does.
+    /// True if the reader of the report went away, as `head` does.
     fn is_reader_gone(&self) -> bool {
         matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }
@@ -139,7 +140,7 @@ pub(crate) fn run(options: &Options, out: &mut dyn Write) -> Result<Summary, Fai
     })
 }
 
-/// A bar where the length is known, else a spinner; on standard error, and only on a terminal.
+/// A bar if the length is known, otherwise a spinner. It shows only on a terminal, on standard error.
 fn progress(options: &Options, length: Option<u64>) -> ProgressBar {
     if options.quiet {
         return ProgressBar::hidden();
@@ -149,7 +150,7 @@ fn progress(options: &Options, length: Option<u64>) -> ProgressBar {
         None => (ProgressBar::new_spinner(), "{msg:24} {spinner} {human_pos} {per_sec}"),
     };
     bar.enable_steady_tick(Duration::from_millis(100));
-    // The template is fixed; should it ever be wrong, the default one will do.
+    // The template is constant. If it were ever wrong, the default one is good enough.
     match ProgressStyle::with_template(template) {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,

@@ -1,6 +1,6 @@
-//! Reads what `git log --numstat -M --format='commit%x1f%H%x1f%at%x1f%aN%x1f%s'` prints, one commit at a time.
+//! Reads the output of `git log --numstat -M --format='commit%x1f%H%x1f%at%x1f%aN%x1f%s'`, one commit at a time.
 //!
-//! In that format a file whose name holds ` => ` looks like a rename, and is taken for one.
+//! In that format, a file whose name contains ` => ` looks like a rename, so it is read as one.
 
 use std::io::{self, BufRead, Read};
 
@@ -8,7 +8,7 @@ use std::io::{self, BufRead, Read};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Commit {
     pub(crate) hash: String,
-    /// Author time in seconds since 1970; 0 where git cannot read it.
+    /// The author time in seconds since 1970, or 0 if git cannot read it.
     pub(crate) at: i64,
     pub(crate) author: String,
     pub(crate) subject: String,
@@ -19,13 +19,13 @@ pub(crate) struct Commit {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct File {
     pub(crate) path: String,
-    /// The path before, when the file was renamed.
+    /// The old path, if the file was renamed.
     pub(crate) from: Option<String>,
     pub(crate) added: i64,
     pub(crate) removed: i64,
 }
 
-/// Why a history cannot be read on.
+/// Why reading a history stopped.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ParseError {
     #[error("reading the history after line {after}")]
@@ -37,7 +37,7 @@ pub(crate) enum ParseError {
     Line { number: u64, why: &'static str, text: String },
 }
 
-/// The commits of a history, in its order. Ends after an error.
+/// The commits of a history, in its order. The iterator ends after an error.
 #[derive(Debug)]
 pub(crate) struct Commits<R> {
     reader: R,
@@ -58,7 +58,7 @@ const SEPARATOR: u8 = 0x1f;
 const ARROW: &[u8] = b" => ";
 const UNKNOWN: &str = "(unknown)";
 
-/// Bytes of the longest line that is read; a longer one is no history.
+/// The limit for the length of a line. A longer line cannot come from a history.
 const LONGEST: u64 = 16 << 20;
 
 impl<R: BufRead> Commits<R> {
@@ -66,7 +66,7 @@ impl<R: BufRead> Commits<R> {
         Self { reader, line: Vec::new(), number: 0, open: None, done: false }
     }
 
-    /// Reads until the next commit begins, which is when this one is complete.
+    /// Reads until the next commit begins. Only then this one is complete.
     fn read_commit(&mut self) -> Result<Option<Commit>, ParseError> {
         while self.read_line()? {
             match parse_line(&self.line).map_err(|why| self.bad(why))? {
@@ -85,7 +85,7 @@ impl<R: BufRead> Commits<R> {
         Ok(self.open.take())
     }
 
-    /// The next line, without its end; false when there is none.
+    /// Reads the next line, without its end. False if there is none.
     fn read_line(&mut self) -> Result<bool, ParseError> {
         self.line.clear();
         let read = self.reader.by_ref().take(LONGEST).read_until(b'\n', &mut self.line);
@@ -174,12 +174,12 @@ fn number(digits: &[u8]) -> Option<i64> {
     str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// Bytes as text that every database can hold.
+/// Turns bytes into text that every database can store.
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).replace('\0', "\u{fffd}")
 }
 
-/// The path before, for a rename, and the path.
+/// The old path if the file was renamed, and the path.
 fn paths(name: &[u8]) -> Option<(Option<String>, String)> {
     let (from, path) = quoted_paths(name).or_else(|| braces(name)).unwrap_or_else(|| plain(name));
     if path.is_empty() || from.as_ref().is_some_and(Vec::is_empty) {
@@ -199,14 +199,14 @@ fn quoted_paths(name: &[u8]) -> Option<Paths> {
     arrows(name).find_map(|(old, new)| Some((Some(old.to_vec()), whole(new)?)))
 }
 
-/// `dir/{old => new}/file`, where a side may be empty. Before the braces stands nothing or a `/`, behind them too.
+/// `dir/{old => new}/file`, where `old` or `new` may be empty. Before and behind the braces stands nothing or a `/`.
 fn braces(name: &[u8]) -> Option<Paths> {
     arrows(name).find_map(|(left, right)| {
         let opens = |at: usize| at.checked_sub(1).is_none_or(|before| left.get(before) == Some(&b'/'));
         let closes = |at: usize| right.get(at + 1).is_none_or(|after| *after == b'/');
         let open = (0..left.len()).rev().find(|at| left.get(*at) == Some(&b'{') && opens(*at))?;
         let close = (0..right.len()).find(|at| right.get(*at) == Some(&b'}') && closes(*at))?;
-        // Git uses braces only where something is common to both.
+        // Git uses braces only if both paths have a part in common.
         if open == 0 && close + 1 == right.len() {
             return None;
         }
@@ -216,13 +216,13 @@ fn braces(name: &[u8]) -> Option<Paths> {
     })
 }
 
-/// `old => new`, or a path.
+/// `old => new`, or a single path.
 fn plain(name: &[u8]) -> Paths {
     let rename = arrows(name).find(|(old, new)| !old.is_empty() && !new.is_empty());
     rename.map_or_else(|| (None, name.to_vec()), |(old, new)| (Some(old.to_vec()), new.to_vec()))
 }
 
-/// Every way to part a text at an arrow.
+/// Every way to split a text at an arrow.
 fn arrows(name: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     (0..name.len()).filter_map(|at| {
         let (left, right) = name.split_at_checked(at)?;
@@ -230,18 +230,18 @@ fn arrows(name: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     })
 }
 
-/// An empty middle leaves one slash, not two.
+/// Joins the parts of a path. An empty middle leaves one slash, not two.
 fn joined(prefix: &[u8], middle: &[u8], suffix: &[u8]) -> Vec<u8> {
     let suffix = if middle.is_empty() { suffix.strip_prefix(b"/").unwrap_or(suffix) } else { suffix };
     [prefix, middle, suffix].concat()
 }
 
-/// A text that is quoted from its first to its last byte.
+/// Unquotes a text that is quoted as a whole.
 fn whole(quoted: &[u8]) -> Option<Vec<u8>> {
     unquote(quoted).and_then(|(text, rest)| rest.is_empty().then_some(text))
 }
 
-/// Takes off git's quotes, which are those of C, and returns what stands behind them.
+/// Removes git's quotes, which follow the rules of C, and returns the text and the rest behind it.
 fn unquote(quoted: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     let mut rest = quoted.strip_prefix(b"\"")?;
     let mut text = Vec::new();

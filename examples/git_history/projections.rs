@@ -25,7 +25,7 @@ pub(crate) struct Projected {
     pub(crate) took: Duration,
 }
 
-/// One row per author. First and last commit are so by author time, which is not the order of the history.
+/// One row for each author. The first and the last commit are by author time, which is not the order of the history.
 pub(crate) fn contributors() -> Projection {
     Projection::new("contributors", 1)
         .table(
@@ -54,7 +54,7 @@ pub(crate) fn contributors() -> Projection {
         })
 }
 
-/// One row per path that a file ever had last. A rename moves the row, or adds it to the one that is there.
+/// One row for each file under its last path. A rename moves the row, or adds its counts to the row of the new path.
 pub(crate) fn files() -> Projection {
     Projection::new("files", 1)
         .table(
@@ -77,7 +77,7 @@ pub(crate) fn files() -> Projection {
         })
 }
 
-/// One row per month in which commits were made.
+/// One row for each month with commits.
 pub(crate) fn activity() -> Projection {
     Projection::new("activity", 1)
         .table(Table::new("activity").column(text("month")).column(integer("commits")).primary_key(["month"]))
@@ -118,7 +118,8 @@ fn moved(from: &str, to: &str) -> Reduced {
     )
 }
 
-/// The author time; one before 1970 or after 9999, which only a broken clock writes, as the nearest.
+/// The author time. Only a broken clock writes a time before 1970 or after 9999, and this moves it to the nearest
+/// valid time.
 fn instant(at: i64) -> Timestamp {
     Timestamp::from_second(at.max(0)).unwrap_or(Timestamp::MAX)
 }
@@ -132,13 +133,13 @@ fn month(at: i64) -> Value {
     instant(at).strftime("%Y-%m").to_string().into()
 }
 
-/// Makes the tables of all three.
+/// Creates the tables of all three projections.
 pub(crate) fn setup(store: &dyn Store) -> Result<(), Failure> {
     let all = all();
     Ok(store.setup(&all.each_ref()).map_err(Error::from)?)
 }
 
-/// Brings all three up to date.
+/// Brings all three projections up to date.
 pub(crate) fn project(store: &Arc<dyn Store>, instance: &str, bar: &ProgressBar) -> Result<Vec<Projected>, Failure> {
     all().into_iter().map(|projection| project_one(store, instance, projection, bar)).collect()
 }
@@ -162,7 +163,7 @@ fn project_one(
     Ok(Projected { name, events: source.events.load(Ordering::Relaxed), took: since.elapsed() })
 }
 
-/// Counts the events that are read from a store, for the progress and the report.
+/// Counts the events that are read from a store, for the progress bar and the report.
 #[derive(Debug)]
 struct Counted {
     store: Arc<dyn Store>,

@@ -1,4 +1,4 @@
-//! Pushes the commits that are not stored yet, several at a time, all events of one commit together.
+//! Pushes the commits that are not stored yet, several at a time. All events of one commit are in one push.
 
 use std::io::BufRead;
 use std::time::{Duration, Instant};
@@ -12,21 +12,21 @@ use super::events::{self, CommitAuthored};
 use super::parse::Commits;
 use super::store::Store;
 
-/// Commands of one push; it ends with the commit that reaches this number.
+/// The size of one push. A push ends with the commit that reaches this number of events.
 const BATCH: usize = 500;
 
 /// What was pushed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pushed {
-    /// Commits of the history, which are all stored now.
+    /// The number of commits in the history. All of them are stored now.
     pub(crate) total: u64,
-    /// Commits among them that were not stored before.
+    /// The number of commits among them that are new.
     pub(crate) commits: u64,
     pub(crate) events: u64,
     pub(crate) took: Duration,
 }
 
-/// Pushes a history from the commit after the last one that is stored.
+/// Pushes a history, beginning after the last stored commit.
 pub(crate) fn push<R: BufRead>(
     store: &dyn Store,
     instance: &str,
@@ -59,7 +59,7 @@ pub(crate) fn push<R: BufRead>(
     Ok(Pushed { total, commits: skip, events: batch.events, took: since.elapsed() })
 }
 
-/// The last commit that is stored.
+/// The last stored commit.
 fn last_stored(store: &dyn Store, instance: &str) -> Result<Option<CommitAuthored>, Failure> {
     let last =
         SubQuery::new().instance(instance).aggregate_type(CommitAuthored::AGGREGATE).event_type(CommitAuthored::TYPE);
@@ -79,12 +79,12 @@ fn check_same(instance: &str, stored: &CommitAuthored, found: &str) -> Result<()
     })
 }
 
-/// Commands that wait to be pushed together.
+/// Events that wait to be pushed together.
 struct Batch<'a> {
     store: &'a dyn Store,
     instance: &'a str,
     commands: Vec<NewEvent>,
-    /// The same commits always have the same key, so that two runs at the same time store them once.
+    /// The same commits always have the same key, so two runs at the same time store them only once.
     key: String,
     events: u64,
 }

@@ -1,4 +1,4 @@
-//! Prints the read models of a repository, and how fast they were made.
+//! Prints the read models of a repository, and how fast the run made them.
 
 use std::io::Write;
 use std::time::{Duration, SystemTime};
@@ -21,7 +21,7 @@ pub(crate) struct Work<'a> {
     pub(crate) projected: &'a [Projected],
 }
 
-/// Rows of each table that are printed.
+/// How many rows of each table are printed.
 const TOP: i64 = 10;
 const MONTHS: i64 = 12;
 
@@ -56,11 +56,11 @@ fn tables(store: &dyn Store, repository: &str) -> Result<String, readside::error
     Ok(text + &layout(&title, ["month", "commits"], rows.iter().map(month).collect()))
 }
 
-/// What a table shows.
+/// A cell of a printed table.
 enum Cell {
-    /// To the left.
+    /// Aligned to the left.
     Text(String),
-    /// To the right.
+    /// Aligned to the right.
     Number(i64),
 }
 
@@ -99,7 +99,7 @@ fn month(row: &Month) -> [Cell; 2] {
     [Cell::Text(row.month.clone()), Cell::Number(row.commits)]
 }
 
-/// A title and aligned columns.
+/// Prints a title and aligned columns.
 fn layout<const N: usize>(title: &str, columns: [&str; N], rows: Vec<[Cell; N]>) -> String {
     let mut text = format!("\n{title}\n");
     if rows.is_empty() {
@@ -125,7 +125,7 @@ fn layout<const N: usize>(title: &str, columns: [&str; N], rows: Vec<[Cell; N]>)
     text
 }
 
-/// What would move the cursor, or colour the terminal, must not.
+/// Replaces characters that would move the cursor or colour the terminal.
 fn clean(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

@@ -63,15 +63,15 @@ const MONTHS: &str = "SELECT month, commits FROM
 /// What the example needs of a database.
 pub(crate) trait Store: EventStore + ProjectionStore {
     fn counts(&self, repository: &str) -> Result<Vec<Counts>, QueryError>;
-    /// Those with the most commits, at most this many.
+    /// The authors with the most commits, at most this many.
     fn contributors(&self, repository: &str, limit: i64) -> Result<Vec<Contributor>, QueryError>;
-    /// Those with the most changes.
+    /// The files with the most changes, at most this many.
     fn files(&self, repository: &str, limit: i64) -> Result<Vec<File>, QueryError>;
-    /// The last ones.
+    /// The last months, at most this many.
     fn months(&self, repository: &str, limit: i64) -> Result<Vec<Month>, QueryError>;
 }
 
-/// Both stores read alike.
+/// Implements the reads for a store. Both stores have the same methods.
 macro_rules! reads {
     ($store:ty) => {
         impl Store for $store {
@@ -100,7 +100,7 @@ reads!(readside::SqliteStore);
 #[cfg(feature = "postgres")]
 reads!(readside::PostgresStore);
 
-/// The file that is used where none is named.
+/// The default file.
 pub(crate) fn default_database() -> String {
     if Path::new("target").is_dir() { "target/git_history.db" } else { "git_history.db" }.to_owned()
 }

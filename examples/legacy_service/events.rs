@@ -1,4 +1,4 @@
-//! What can happen, and the account as decisions see it.
+//! The events, and the account as decisions see it.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use readside::prelude::*;
 use readside::{Aggregate, Date, Event};
 use serde::{Deserialize, Serialize};
 
-/// A customer of the time before there were events.
+/// A customer from the time before there were events.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Imported {
     pub(crate) owner: String,
@@ -28,7 +28,7 @@ impl Payload for Opened {
     const TYPE: &'static str = "account.opened";
 }
 
-/// The tags take the place of those before.
+/// The new tags replace the old ones.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Tagged {
     pub(crate) tags: Vec<String>,
@@ -70,11 +70,11 @@ impl Payload for SettingChanged {
     const TYPE: &'static str = "setting.changed";
 }
 
-/// What a withdrawal has to know.
+/// The state that a withdrawal is decided on.
 #[derive(Default)]
 pub(crate) struct Account {
     pub(crate) balance: Decimal,
-    /// Those that were answered by a withdrawal.
+    /// The requests of earlier withdrawals.
     pub(crate) requests: BTreeSet<String>,
 }
 

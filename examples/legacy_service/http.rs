@@ -1,4 +1,4 @@
-//! As much HTTP as a small service needs: a request each connection, on a bounded number of threads.
+//! As much HTTP as a small service needs: one request on each connection, answered by a fixed number of threads.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// How long a client may take to send its request, or to take the answer.
+/// How long a client may take to send its request, or to read the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Bytes of a request, at most; none of this service's has a body.
+/// The largest size of a request, in bytes. No request of this service has a body.
 const LONGEST: u64 = 16 * 1024;
 
 /// What is asked for.
@@ -25,13 +25,13 @@ pub(crate) struct Request {
 pub(crate) type Answer = (u16, serde_json::Value);
 
 impl Request {
-    /// A parameter of the query; none where it is empty.
+    /// The value of a query parameter. `None` if it is empty.
     pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
         let found = self.query.iter().find(|(found, value)| found == name && !value.is_empty());
         found.map(|(_, value)| value.as_str())
     }
 
-    /// From its first line; none where that is no request.
+    /// Parses the first line of a request. `None` if it is no request.
     fn parse(line: &str) -> Option<Self> {
         let mut words = line.split_whitespace();
         let (method, target) = (words.next()?, words.next()?);
@@ -83,7 +83,7 @@ impl Server {
         self.address
     }
 
-    /// Lets requests under way end, and joins the threads. A connection of our own wakes each of them.
+    /// Lets the running requests end, and joins the threads. A connection to ourselves wakes each of them.
     pub(crate) fn stop(self) -> io::Result<()> {
         self.stop.store(true, Ordering::SeqCst);
         for _ in &self.threads {
@@ -102,7 +102,7 @@ fn exchange(mut stream: &TcpStream, answer: &dyn Fn(&Request) -> Answer) -> io::
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut lines = BufReader::new(stream.take(LONGEST)).lines();
     let first = lines.next().transpose()?.unwrap_or_default();
-    // What a client still sends when it is answered would cost it the answer.
+    // Reads the head to its end. If the answer came while the client still sends, the client would lose the answer.
     for line in lines {
         if line?.is_empty() {
             break;
@@ -117,7 +117,7 @@ fn exchange(mut stream: &TcpStream, answer: &dyn Fn(&Request) -> Answer) -> io::
     stream.flush()
 }
 
-/// A part of a URL without its percent signs; none where they stand for no text.
+/// Decodes the percent signs in a part of a URL. `None` if they do not stand for text.
 fn decoded(part: &str) -> Option<String> {
     let (mut bytes, mut rest) = (Vec::new(), part);
     while let Some((plain, coded)) = rest.split_once('%') {

@@ -1,4 +1,4 @@
-//! A service that had tables before it had events: money, tags, settings, an audit trail. It is written with what the
+//! A service that had tables before it had events: money, tags, settings, and an audit trail. It uses only what the
 //! documentation shows, and has one pool of connections.
 //!
 //! ```text
@@ -9,7 +9,7 @@
 //! curl 'http://127.0.0.1:8080/tenants/acme/accounts?tag=vip'
 //! ```
 //!
-//! Two copies of it on one database share the work. SIGTERM and Ctrl-C end it cleanly.
+//! Two processes of it on one database share the work. SIGTERM and Ctrl-C end it cleanly.
 
 pub(crate) mod events;
 mod http;
@@ -39,7 +39,7 @@ struct Options {
     database: String,
 }
 
-/// Requests that are answered at the same time; others wait in the listener's queue.
+/// How many requests are answered at the same time. Others wait in the listener's queue.
 const THREADS: usize = 8;
 
 fn main() -> ExitCode {

@@ -4,12 +4,12 @@ use readside::prelude::*;
 
 use super::events::{Deposited, Imported, Opened, SettingChanged, Tagged, Withdrawn};
 
-/// All of them.
+/// All read models.
 pub(crate) fn all() -> [Projection; 4] {
     [accounts(), days(), settings(), audit()]
 }
 
-/// Accounts with their balance; found by their tags.
+/// Accounts with their balances. Readers can find them by their tags.
 pub(crate) fn accounts() -> Projection {
     let table = Table::new("accounts")
         .column(text("id"))
@@ -49,7 +49,7 @@ pub(crate) fn accounts() -> Projection {
         .on(move |e, p: Withdrawn| booked(e.aggregate_id(), decrement("balance", p.amount)))
 }
 
-/// What was moved on each day.
+/// The sums of deposits and withdrawals of each day.
 pub(crate) fn days() -> Projection {
     Projection::new("days", 1)
         .table(
@@ -75,7 +75,7 @@ pub(crate) fn settings() -> Projection {
         .on(|e, p: SettingChanged| upsert(["name"], [set("name", e.aggregate_id()), set("value", p.value)]))
 }
 
-/// What happened, in order; of each event, also of types that come later.
+/// Every event in order, also events of types that do not exist yet.
 pub(crate) fn audit() -> Projection {
     Projection::new("audit", 1)
         .table(

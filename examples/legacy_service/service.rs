@@ -1,4 +1,4 @@
-//! What the service does: its own rows and events, decisions, and reading.
+//! What the service does: it writes its own rows and events, makes decisions, and reads.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,20 +11,21 @@ use serde::{Deserialize, Serialize};
 use super::events::{Account, Deposited, Imported, Opened, SettingChanged, Tagged, Withdrawn};
 use super::projections;
 
-/// How long an answer waits until readers see what was written. Longer than what a killed process held waits for its lease.
+/// How long an answer waits until readers see the write. It is longer than the lease that a killed process leaves
+/// behind.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What a killed process held goes on after this time and a tick.
+/// The work of a killed process goes on after this time and one tick.
 const LEASE: Duration = Duration::from_secs(6);
 const TICK: Duration = Duration::from_secs(1);
 
 /// Threads that keep the read models, in addition to those that answer requests.
 const WORKERS: usize = 4;
 
-/// Events in one transaction while old customers are brought in.
+/// Events in one transaction while old customers are imported.
 const PART: usize = 500;
 
-/// The number of the lock under which a process makes the tables.
+/// The number of the lock that a process takes while it creates the tables.
 const SETUP: i64 = 4_711;
 
 const TABLES: &str = include_str!("tables.sql");
@@ -53,7 +54,7 @@ pub(crate) enum ServiceError {
     Query(#[from] QueryError),
 }
 
-/// An account, as readers see it.
+/// An account as readers see it.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct AccountRow {
     pub(crate) id: String,
@@ -63,7 +64,7 @@ pub(crate) struct AccountRow {
     pub(crate) bookings: u64,
 }
 
-/// What was moved on a day.
+/// The totals of a day.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Totals {
     pub(crate) day: Date,
@@ -72,7 +73,7 @@ pub(crate) struct Totals {
     pub(crate) bookings: u64,
 }
 
-/// An event, as auditors see it.
+/// An event as auditors see it.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Trace {
     pub(crate) position: i64,
@@ -82,7 +83,7 @@ pub(crate) struct Trace {
     pub(crate) who: String,
 }
 
-/// A customer of the time before there were events.
+/// A customer from the time before there were events.
 #[derive(Deserialize)]
 struct OldCustomer {
     tenant: String,
@@ -92,7 +93,7 @@ struct OldCustomer {
     old_balance: Decimal,
 }
 
-/// A booking that is asked for. The request's name makes it repeatable.
+/// A requested booking. The name of the request makes it repeatable.
 #[derive(Debug)]
 pub(crate) struct Booking<'a> {
     pub(crate) tenant: &'a str,
@@ -108,7 +109,7 @@ impl Booking<'_> {
     }
 }
 
-/// The service: one store, whose connections serve its own tables, too, and an engine.
+/// The service: an engine, and one store whose connections also serve the service's own tables.
 #[derive(Debug)]
 pub(crate) struct Service {
     store: PostgresStore,
@@ -116,7 +117,8 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// Makes the tables that are missing, brings in old customers, and starts the engine. So many requests come at once.
+    /// Creates missing tables, imports old customers, and starts the engine. `requests` is the number of requests at
+    /// the same time.
     pub(crate) fn start(database: &str, requests: usize) -> Result<Self, readside::Error> {
         let options =
             PostgresOptions::default().max_connections(WORKERS + 3 + requests).idle_in_transaction_timeout(LEASE / 2);
@@ -134,7 +136,7 @@ impl Service {
         Ok(self.engine.shutdown(Duration::from_secs(10))?)
     }
 
-    /// A row of the service's own and an event, together or not at all.
+    /// Stores a row of the service and an event, both or neither.
     pub(crate) fn open(&self, tenant: &str, account: &str, owner: &str, tags: Vec<String>) -> Result<(), ServiceError> {
         let opened = NewEvent::new(tenant, account, &Opened { owner: owner.to_owned(), tags })
             .creator(owner)
@@ -154,7 +156,7 @@ impl Service {
         self.seen(&["accounts", "audit"], &pushed.events)
     }
 
-    /// A receipt and an event, together or not at all. Both are there once, however often the request comes.
+    /// Stores a receipt and an event, both or neither. However often the request is repeated, both are stored once.
     pub(crate) fn deposit(&self, booking: &Booking<'_>) -> Result<(), ServiceError> {
         let Booking { tenant, account, request, amount, day } = *booking;
         let deposited = Deposited { request: request.to_owned(), amount, day };
@@ -173,12 +175,12 @@ impl Service {
         self.seen(&["accounts", "days", "audit"], &pushed.events)
     }
 
-    /// Decided on the events of the account, whatever the read model has seen of them.
+    /// Decides on the events of the account. How far the read model has come does not matter.
     pub(crate) fn withdraw(&self, booking: &Booking<'_>) -> Result<(), ServiceError> {
         let Booking { tenant, account, request, amount, day } = *booking;
         let withdrawn = Withdrawn { request: request.to_owned(), amount, day };
         let pushed = self.store.decide(tenant, account, |state: &Account| {
-            // A request that comes again is answered by the event of the first one, by its push key.
+            // A repeated request has the push key of the first one, so it is answered by that event.
             if state.balance < amount && !state.requests.contains(request) {
                 return Err(ServiceError::Overdrawn(state.balance));
             }
@@ -203,7 +205,7 @@ impl Service {
         self.seen(&["settings", "audit"], &pushed)
     }
 
-    /// Waits until readers of all processes see what was written.
+    /// Waits until the readers of all processes see the write.
     fn seen(&self, projections: &[&str], pushed: &[Event]) -> Result<(), ServiceError> {
         for projection in projections {
             self.engine.await_pushed(projection, pushed, PATIENCE)?;
@@ -217,7 +219,7 @@ impl Service {
         found.pop().ok_or_else(|| ServiceError::NoAccount(id.to_owned()))
     }
 
-    /// Accounts that have the tag, or all; the index on tags finds them.
+    /// The accounts with this tag, or all accounts. The index on tags finds them.
     pub(crate) fn accounts(&self, tenant: &str, tag: Option<&str>) -> Result<Vec<AccountRow>, ServiceError> {
         let sql = "SELECT id, owner, tags, balance, bookings FROM accounts
                    WHERE instance_id = $instance AND tags @> $1 ORDER BY id";
@@ -235,7 +237,7 @@ impl Service {
         Ok(self.store.query_as(tenant, sql, &[])?)
     }
 
-    /// The audit trail; it may be long, so its rows come in parts.
+    /// The audit trail. It may be long, so its rows come in parts.
     pub(crate) fn audit(&self, tenant: &str, mut each: impl FnMut(Trace)) -> Result<(), ServiceError> {
         let sql = "SELECT position, at, what, whom, who FROM audit WHERE instance_id = $instance ORDER BY position";
         self.store.stream_as(tenant, sql, &[], |trace| {
@@ -245,7 +247,7 @@ impl Service {
         Ok(())
     }
 
-    /// Receipts of the service's own table next to what the read model says, as of one moment.
+    /// The receipts in the service's own table, and the sum in the read model, as of one moment.
     pub(crate) fn receipts(&self, tenant: &str) -> Result<(Decimal, Decimal), ServiceError> {
         let own = "SELECT coalesce(sum(amount), 0) FROM receipts WHERE tenant = $1";
         let projected = "SELECT coalesce(sum(deposited), 0) FROM days WHERE instance_id = $1";
@@ -256,7 +258,7 @@ impl Service {
         })
     }
 
-    /// A line for each projection.
+    /// One line for each projection.
     pub(crate) fn health(&self) -> Result<Vec<String>, ServiceError> {
         let health = self.engine.health()?;
         Ok(health.projections.iter().map(|each| format!("{}: {}", each.name, each.verdict)).collect())
@@ -264,7 +266,7 @@ impl Service {
 }
 
 impl Booking<'_> {
-    /// Another booking under the name of one that was made is the client's mistake.
+    /// If a client uses the name of an earlier request for another booking, the client is at fault.
     fn repeated(&self, error: ServiceError) -> ServiceError {
         match error {
             ServiceError::Push(PushError::PushKeyReused { .. }) => ServiceError::Repeated(self.request.to_owned()),
@@ -273,7 +275,7 @@ impl Booking<'_> {
     }
 }
 
-/// Makes the tables of the service's own, one process at a time.
+/// Creates the service's own tables. Only one process at a time does that.
 fn own_tables(transaction: &mut Transaction<'_>) -> Result<(), StoreError> {
     let made = transaction
         .execute("SELECT pg_advisory_xact_lock($1)", &[&SETUP])
@@ -283,7 +285,8 @@ fn own_tables(transaction: &mut Transaction<'_>) -> Result<(), StoreError> {
     })
 }
 
-/// Seeds an event for each customer of the time before there were events, once, however often the service starts.
+/// Pushes one event for each customer from the time before there were events. However often the service starts, it
+/// does so once.
 fn bring_in(store: &PostgresStore) -> Result<(), readside::Error> {
     let sql = "SELECT tenant, id, owner, signed_up, old_balance FROM customers
                WHERE old_balance IS NOT NULL ORDER BY signed_up, tenant, id";

@@ -1,4 +1,4 @@
-//! Repeatable choices (the generator is `SplitMix64` by Steele, Lea and Flood).
+//! Repeatable random choices. The generator is `SplitMix64` by Steele, Lea and Flood.
 
 #[derive(Debug, Clone)]
 pub(crate) struct Chance {
@@ -20,12 +20,12 @@ impl Chance {
         z ^ (z >> 31)
     }
 
-    /// A number below `n`, which is 1 or more.
+    /// A number below `n`. `n` has to be at least 1.
     pub(crate) fn below(&mut self, n: u64) -> u64 {
         self.next() % n.max(1)
     }
 
-    /// True once in `n` times.
+    /// True once in `n` times, on average.
     pub(crate) fn once_in(&mut self, n: u64) -> bool {
         self.below(n) == 0
     }

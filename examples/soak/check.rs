@@ -1,4 +1,4 @@
-//! The end: everything catches up, failing events are repaired, and each row is computed again from the log.
+//! The end of a soak: everything catches up, failed events are repaired, and each row is computed again from the log.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,7 +13,7 @@ use crate::place::Place;
 use crate::work;
 use crate::{Result, Tally};
 
-/// How long nothing at all may move while something is left to do.
+/// If nothing at all moves for this long while work remains, the soak is stuck.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 #[derive(Debug, Default)]
@@ -25,7 +25,7 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    /// Says what was found; true when all is well.
+    /// Prints what was found. True if all is well.
     pub(crate) fn tell(&self, tally: &Tally) -> bool {
         let Self { events, lost, doubled, stuck } = self;
         let faults = tally.faults.sum();
@@ -47,12 +47,12 @@ pub(crate) fn all<P: Place>(store: &P::Store, tally: &Tally) -> Result<Found> {
         found.lost += report.faults().len() as u64 - doubled;
         found.stuck += report.behind().len() as u64;
     }
-    // What was acknowledged has to be in the log.
+    // Every acknowledged event has to be in the log.
     found.lost += tally.pushed.load(Ordering::SeqCst).saturating_sub(found.events);
     Ok(found)
 }
 
-/// More than there should be; any other fault counts as lost.
+/// True for a fault that doubles an effect. Every other fault counts as lost.
 fn is_doubled(fault: &Fault) -> bool {
     match fault {
         Fault::Doubled { .. } => true,
@@ -71,7 +71,7 @@ fn number(row: Option<&Columns>) -> i64 {
         .sum()
 }
 
-/// Lets an engine of this process catch up with everything. Returns what remains.
+/// Runs an engine in this process until it has caught up with everything. Returns how much remains.
 fn catch_up<P: Place>(store: &P::Store) -> Result<u64> {
     println!("soak: catching up");
     let engine = work::start::<P>(store.clone(), "soak-check")?;
@@ -96,13 +96,13 @@ fn catch_up<P: Place>(store: &P::Store) -> Result<u64> {
     Ok(left.sum())
 }
 
-/// What is left to do.
+/// The remaining work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Left {
     instances: u64,
-    /// Positions that these are behind.
+    /// How many positions these instances are behind.
     events: i64,
-    /// Events that are on record and not skipped.
+    /// Events that are recorded as failed and were not skipped.
     held: u64,
 }
 
@@ -122,7 +122,7 @@ fn left(engine: &Engine) -> Result<Left> {
     Ok(left)
 }
 
-/// A retry that a worker is in the middle of, or that the database cut off, is made again.
+/// Accepts errors after which the retry is made again: a worker is in the middle of it, or the database cut it off.
 fn mendable(error: FailureError) -> Result<()> {
     match error {
         FailureError::UnknownProjection { .. } | FailureError::EventGone { .. } => Err(error.into()),
@@ -133,7 +133,7 @@ fn mendable(error: FailureError) -> Result<()> {
     }
 }
 
-/// A person, whose reducers are repaired, retries what failed, while everything goes on.
+/// Retries what failed while everything goes on, as a person with repaired reducers does.
 pub(crate) fn mend_until_stopped<P: Place>(store: &P::Store, tally: &Tally) -> Result<()> {
     let store = Arc::new(store.clone());
     let mut handlers = Vec::new();

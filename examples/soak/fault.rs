@@ -1,4 +1,4 @@
-//! Faults at random moments: processes killed and stopped, connections cut.
+//! Faults at random moments: processes are killed and stopped, and connections are cut.
 
 use std::fmt;
 use std::process::{Child, Command, Stdio};
@@ -73,7 +73,7 @@ impl fmt::Display for Counts {
 /// How processes are started.
 struct Start<'s> {
     address: String,
-    /// Who listens to them while they push, and by how many threads each does.
+    /// Who listens to processes that push, and how many threads of each push.
     pushes: Option<(&'s Arc<Heard>, u16)>,
 }
 
@@ -100,7 +100,7 @@ impl Start<'_> {
 struct Worker {
     child: Child,
     frozen_until: Option<Instant>,
-    /// Hears what it says, until it ends.
+    /// Listens to what the process says, until it ends.
     listens: Option<JoinHandle<()>>,
 }
 
@@ -128,7 +128,7 @@ impl Drop for Worker {
     }
 }
 
-/// Keeps the processes running and disturbs them, until the end; then stops them in order.
+/// Keeps the processes running and disturbs them until the end. Then it stops them in order.
 pub(crate) fn until<P: Place>(
     end: Instant,
     place: &P,
@@ -147,14 +147,14 @@ pub(crate) fn until<P: Place>(
     Ok(())
 }
 
-/// How the history forked, and how often a process did not say by name that its file is gone.
+/// How the history forked, and how often a process did not report that its file is gone.
 #[derive(Debug, Default)]
 pub(crate) struct Forks {
     pub(crate) forks: Vec<Fork>,
     pub(crate) unnamed: u64,
 }
 
-/// As [`until`], with processes that push, while the database becomes another one now and then.
+/// As [`until`], with processes that push, while the database is replaced or restored from time to time.
 pub(crate) fn restoring<P: Place>(
     end: Instant,
     place: &P,
@@ -180,8 +180,8 @@ pub(crate) fn restoring<P: Place>(
     Ok(forks)
 }
 
-/// Has the database become another one, once all have it open: what opens a file that was just replaced is not to blame
-/// for what it finds.
+/// Replaces or restores the database when all processes have it open. A process that opens a file just after it was
+/// replaced is not to blame for what it finds.
 fn fork(
     workers: &mut Vec<Worker>,
     start: &Start<'_>,
@@ -220,7 +220,7 @@ fn fork(
     Ok(())
 }
 
-/// One that stands still with a transaction open would keep a copy from being written back; all go on.
+/// Wakes all processes. A stopped process with an open transaction would block the restore of a copy.
 fn until_all_push(workers: &mut [Worker], start: &Start<'_>, tally: &Tally) -> Result<()> {
     workers.iter_mut().for_each(Worker::thaw);
     let deadline = Instant::now() + Duration::from_mins(1);
@@ -239,7 +239,7 @@ fn until_all_push(workers: &mut [Worker], start: &Start<'_>, tally: &Tally) -> R
     }
 }
 
-/// Says every ten seconds how far it is.
+/// Prints the progress every ten seconds.
 struct Progress {
     began: Instant,
     said: Instant,
@@ -261,7 +261,7 @@ impl Progress {
     }
 }
 
-/// After a while, looks after all and disturbs one.
+/// Waits a while, then looks after all processes and disturbs one.
 fn disturb_one<P: Place>(
     workers: &mut [Worker],
     place: &P,
@@ -281,7 +281,7 @@ fn disturb_one<P: Place>(
     }
 }
 
-/// Wakes a process whose pause is over, and restarts one that died.
+/// Wakes a process when its pause is over, and restarts a process that died.
 fn tend(worker: &mut Worker, start: &Start<'_>, tally: &Tally) -> Result<()> {
     if worker.frozen_until.is_some_and(|until| until <= Instant::now()) {
         worker.thaw();
@@ -320,7 +320,7 @@ fn disturb<P: Place>(
     Ok(())
 }
 
-/// Their input ends, they shut down by themselves; one that does not in time is killed.
+/// Ends the input of all processes, so that they shut down. A process that does not end in time is killed.
 fn end_all(mut workers: Vec<Worker>) {
     workers.iter_mut().for_each(Worker::thaw);
     for worker in &mut workers {

@@ -1,4 +1,5 @@
-//! A database that becomes another one beneath the processes of a soak: restored, failed over, or its file replaced.
+//! A database that is replaced beneath the processes of a soak: it is restored or failed over, or its file is
+//! replaced.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -11,20 +12,20 @@ use crate::common::file;
 use crate::common::{proxy::Proxy, server::Server, standby::Standby};
 use crate::fault::Kind;
 
-/// In two steps: what is pushed from before the first until after the second is lost, or may be. Events and read models
-/// stay together, so that no history diverges from what was built of it.
+/// A database that is replaced in two steps. Pushes between the start of the first step and the end of the second are
+/// lost, or may be. Events and read models stay together, so no history diverges from what was built from it.
 pub(crate) trait Ground {
-    /// Keeps what there is now, each time for something else to happen.
+    /// Keeps a copy or a standby of the current state. The kind of change is another one each time.
     fn begin(&mut self) -> Result<Kind>;
 
-    /// Has that take the place of what there is by now.
+    /// Replaces the current state by what was kept.
     fn end(&mut self) -> Result<()>;
 
-    /// Called once every process that had the database open is dead, where they had to refuse it.
+    /// Called when every process that had the database open is dead, in cases where the processes had to refuse it.
     fn clear(&mut self) -> Result<()>;
 }
 
-/// A file, restored in place or replaced.
+/// A file that is restored in place or replaced.
 pub(crate) struct File {
     path: PathBuf,
     kept: PathBuf,
@@ -53,7 +54,7 @@ impl Ground for File {
         Ok(())
     }
 
-    /// What the old file left behind would spoil the new one.
+    /// Removes what the old file left behind, because it would spoil the new file.
     fn clear(&mut self) -> Result<()> {
         for suffix in ["-wal", "-shm"] {
             match std::fs::remove_file(with(&self.path, suffix)) {
@@ -71,7 +72,7 @@ fn with(path: impl Into<OsString>, suffix: &str) -> PathBuf {
     path.into()
 }
 
-/// A server behind a forwarder, restored from a copy of its folder, or followed by a standby that lags.
+/// A server behind a forwarder. It is restored from a copy of its folder, or a lagging standby takes its place.
 #[cfg(all(feature = "postgres", unix))]
 pub(crate) struct Cluster {
     server: Server,
@@ -82,7 +83,7 @@ pub(crate) struct Cluster {
 
 #[cfg(all(feature = "postgres", unix))]
 impl Cluster {
-    /// The way is a little longer than on one machine, so that there is always something on it.
+    /// The forwarder adds a delay, so that some data is always on its way.
     pub(crate) fn start() -> Self {
         let server = Server::start();
         let forwarder = Proxy::before(&server.url());
@@ -90,7 +91,7 @@ impl Cluster {
         Self { server, standby: None, fails_over: false, forwarder }
     }
 
-    /// The address by way of the forwarder, which stays the same.
+    /// The address of the forwarder, which stays the same.
     pub(crate) fn url(&self) -> String {
         self.forwarder.url(&self.server.url())
     }
@@ -130,7 +131,7 @@ impl Ground for Cluster {
     }
 }
 
-/// How long what is pushed after the first step goes on being pushed.
+/// Waits a while between the two steps, so that pushes happen in between.
 pub(crate) fn pause(chance: &mut Chance) {
     std::thread::sleep(Duration::from_millis(200 + chance.below(800)));
 }

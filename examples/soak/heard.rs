@@ -1,4 +1,4 @@
-//! What the processes of a soak say of their pushes, and what of it the history that survives has to hold.
+//! What the processes of a soak say about their pushes, and which of these events the surviving history must hold.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{BufRead, BufReader};
@@ -14,21 +14,21 @@ use readside::{Event, EventStore};
 
 use crate::{Result, Tally};
 
-/// Microseconds on the clock of this machine, which all processes share.
+/// Microseconds on this machine's clock, which all processes share.
 pub(crate) fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// Tells the process that listens: these events were acknowledged, by a push that began at this time. Who is killed
-/// while it speaks leaves off the end of the line.
+/// Tells the listening process that these events were acknowledged, by a push that began at this time. A process that
+/// is killed while it prints leaves out the end of the line.
 pub(crate) fn say_pushed(began: u64, events: &[Event]) {
     for event in events {
         println!("pushed {began} {} {} {} {} .", now(), event.instance(), event.position(), event.id());
     }
 }
 
-/// Tells the process that listens: a push that began at this time was refused.
+/// Tells the listening process that a push was refused, which began at this time.
 pub(crate) fn say_refused(began: u64, error: &str) {
     println!("refused {began} {}", error.replace('\n', " "));
 }
@@ -42,11 +42,11 @@ struct Acknowledged {
     id: String,
 }
 
-/// Between these times the history forked: what was pushed then is not in the one that survives, or may not be.
+/// The history forked between these times. Pushes of that time are not in the surviving history, or may not be.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Fork {
     pub(crate) from: u64,
-    /// From here on, until the end, no push may be acknowledged: the file is not there any more.
+    /// From this time until the end no push may be acknowledged, because the file is gone.
     pub(crate) gone: Option<u64>,
     pub(crate) to: u64,
 }
@@ -54,9 +54,9 @@ pub(crate) struct Fork {
 #[derive(Debug, Default)]
 struct Said {
     acknowledged: Vec<Acknowledged>,
-    /// Processes of which any push was acknowledged.
+    /// The processes with at least one acknowledged push.
     pushed: HashSet<u32>,
-    /// The last refusal of each process: when that push began, and the words.
+    /// The last refusal of each process: when that push began, and the error text.
     refused: HashMap<u32, (u64, String)>,
 }
 
@@ -66,12 +66,13 @@ pub(crate) struct Heard {
     tally: Arc<Tally>,
 }
 
-/// What became of what was acknowledged.
+/// What became of acknowledged events.
 #[derive(Debug, Default)]
 pub(crate) struct Survival {
     pub(crate) survived: u64,
     pub(crate) forked: u64,
-    /// What should have survived and is not in the log, and what was acknowledged into a file that is gone.
+    /// Events that should have survived but are not in the log, and events that were acknowledged into a file that is
+    /// gone.
     pub(crate) lost: u64,
 }
 
@@ -114,14 +115,14 @@ impl Heard {
         self.said.lock().pushed.contains(&process)
     }
 
-    /// The words in which a process has refused a push that began after this time.
+    /// The error text with which a process refused a push that began after this time.
     pub(crate) fn refusal(&self, process: u32, since: u64) -> Option<String> {
         let said = self.said.lock();
         let refused = said.refused.get(&process).filter(|(began, _)| *began > since);
         refused.map(|(_, words)| words.clone())
     }
 
-    /// Looks for all that was acknowledged and has to be there.
+    /// Looks for every acknowledged event that has to be in the log.
     pub(crate) fn survival(&self, store: &dyn EventStore, forks: &[Fork]) -> Result<Survival> {
         let (mut survival, mut expected) = (Survival::default(), BTreeMap::<&str, HashMap<i64, &str>>::new());
         let said = self.said.lock();

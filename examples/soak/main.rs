@@ -1,12 +1,13 @@
-//! A long soak: several processes keep three read models of many tenants current, while pushers roll back, hold
-//! transactions open and push poison, and processes and connections die. At the end every row is computed again from
-//! the log.
+//! A long soak. Several processes keep three read models of many tenants up to date. Meanwhile pushers roll back,
+//! hold transactions open and push poison, and processes and connections die. At the end, every row is computed again
+//! from the log.
 //!
-//! With `--restores` the database itself becomes another one meanwhile, on SQLite or on a PostgreSQL server that the
-//! soak starts: an older copy is restored, a standby that lags is promoted, the file is replaced. Then the processes
-//! push too, and what the surviving history has acknowledged is looked for in the end.
+//! With `--restores`, the database itself is replaced too, on SQLite or on a PostgreSQL server that the soak starts:
+//! an older copy is restored, a lagging standby is promoted, or the file is replaced. In this mode the processes push
+//! too, and at the end the soak looks for every acknowledged event that the surviving history must hold.
 //!
-//! Its last line is `soak: events=… faults=… lost=… doubled=… stuck=…`; it exits with 1 unless the last three are 0.
+//! The last line is `soak: events=… faults=… lost=… doubled=… stuck=…`. The soak exits with 1 unless the last three
+//! are 0.
 
 #[path = "../../tests/common/mod.rs"]
 mod common;
@@ -78,10 +79,10 @@ enum Kind {
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) stop: AtomicBool,
-    /// Events whose push was acknowledged.
+    /// The number of events whose push was acknowledged.
     pub(crate) pushed: AtomicU64,
     pub(crate) faults: fault::Counts,
-    /// Pushes are told to the process that listens, and none of them is poison.
+    /// True if pushes are reported to the listening process. Then none of them is poison.
     pub(crate) speaks: bool,
 }
 
@@ -117,7 +118,7 @@ fn run(options: &Options) -> Result<bool> {
     soak(options, &place::File { path: address })
 }
 
-/// On a database that becomes another one meanwhile.
+/// Runs a soak on a database that is replaced meanwhile.
 fn restores(options: &Options, kind: Kind, path: String) -> Result<bool> {
     match kind {
         Kind::Sqlite => soak_on(options, &mut ground::File::new(&path), &place::File { path }),
@@ -132,7 +133,8 @@ fn restores(options: &Options, kind: Kind, path: String) -> Result<bool> {
     }
 }
 
-/// Pushers are in the processes, so that these have something to remember. Here no connection is open meanwhile.
+/// Runs a soak whose processes push, so that they have something to remember. This process has no connection open
+/// meanwhile.
 fn soak_on<P: Place>(options: &Options, ground: &mut impl Ground, place: &P) -> Result<bool> {
     let seed = begin(options, place)?;
     drop(set_up(place)?);
@@ -150,7 +152,7 @@ fn soak_on<P: Place>(options: &Options, ground: &mut impl Ground, place: &P) -> 
     Ok(found.tell(&tally))
 }
 
-/// Says what is about to happen, and gives the seed.
+/// Prints what will happen, and returns the seed.
 fn begin<P: Place>(options: &Options, place: &P) -> Result<u64> {
     let clock = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_micros());
     let seed = options.seed.unwrap_or(u64::try_from(clock % 1_000_000_007)?);

@@ -8,19 +8,19 @@ use readside::{EngineStore, Event, NewEvent, SqliteOptions, SqliteStore, rusqlit
 use crate::Result;
 use crate::chance::Chance;
 
-/// A database, as both kinds have it.
+/// A database of either kind.
 pub(crate) trait Place: Clone + Send + Sync + 'static {
     type Store: EngineStore + Models + Clone;
 
     fn open(&self) -> Result<Self::Store>;
 
-    /// What a process connects to.
+    /// The address that a process connects to.
     fn address(&self) -> String;
 
-    /// For people; without secrets.
+    /// The address for people, without secrets.
     fn shown(&self) -> String;
 
-    /// Pushes in its own transaction that stays open for a while, then commits or rolls back.
+    /// Pushes in its own transaction, which stays open for a while and is then committed or rolled back.
     fn push_slowly(
         &self,
         store: &Self::Store,
@@ -29,7 +29,7 @@ pub(crate) trait Place: Clone + Send + Sync + 'static {
         commit: bool,
     ) -> Result<Vec<Event>>;
 
-    /// Has the database cut some connections; false when it has none.
+    /// Makes the database cut some connections. False if it has none.
     fn cut(&self, chance: &mut Chance) -> Result<bool>;
 }
 

@@ -30,8 +30,8 @@ pub(crate) fn until_stopped<P: Place>(place: &P, store: &P::Store, number: u16, 
     }
 }
 
-/// One to five events, of one tenant or two; a few tenants get most of them. Where the database becomes another one all
-/// get some, so that there are many whose last event is on its way.
+/// One to five events of one or two tenants. A few tenants get most of them. In a soak with restores, all tenants get
+/// some, so that many of them have an event on its way.
 fn commands(chance: &mut Chance, tally: &Tally) -> Vec<NewEvent> {
     let count = 1 + chance.below(5);
     (0..count)
@@ -94,7 +94,7 @@ fn refuse(began: u64, error: &PushError, tally: &Tally) {
     }
 }
 
-/// Its outcome may stay unknown; whatever it was, the log tells.
+/// Pushes in a slow transaction. Its outcome may stay unknown, but the log shows it later.
 fn slowly<P: Place>(place: &P, store: &P::Store, commands: &[NewEvent], chance: &mut Chance, tally: &Tally) {
     let (open, commit) = (Duration::from_millis(chance.below(60)), chance.once_in(2));
     tally.faults.add(if commit { Kind::HeldOpen } else { Kind::RolledBack });
@@ -106,7 +106,7 @@ fn slowly<P: Place>(place: &P, store: &P::Store, commands: &[NewEvent], chance: 
     }
 }
 
-/// A push that has to be refused.
+/// Makes a push that the store has to refuse.
 fn conflict<S: EventStore>(store: &S, commands: Vec<NewEvent>, tally: &Tally) {
     let expected: Vec<NewEvent> =
         commands.into_iter().map(|command| command.expect(Expected::Version(i64::MAX / 2))).collect();

@@ -1,4 +1,4 @@
-//! What is projected, and the processes that do it.
+//! The projections of a soak, and the processes that run them.
 
 use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,14 +14,14 @@ use crate::{Options, Result, Tally, heard, push};
 
 pub(crate) const LEASE: Duration = Duration::from_secs(2);
 
-/// False in the processes of the soak, where poison fails; true where it is retried and checked.
+/// False in the processes of the soak, where poison fails. True where failed events are retried and checked.
 static MENDED: AtomicBool = AtomicBool::new(false);
 
 pub(crate) fn mend() {
     MENDED.store(true, Ordering::SeqCst);
 }
 
-/// How an event fails until the reducers are repaired.
+/// How an event fails, until the reducers are repaired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Poison {
     None,
@@ -62,7 +62,7 @@ fn poisoned(poison: Poison, healthy: Reduced, broken: Reduced) -> Reduced {
     }
 }
 
-/// Increments: an event that is applied twice or not at all shows.
+/// Counters: they show an event that is applied twice or not at all.
 fn counters() -> Projection {
     Projection::new("counters", 1)
         .table(Table::new("counters").column(text("id")).column(integer("n")).primary_key(["id"]))
@@ -75,7 +75,7 @@ fn counters() -> Projection {
         })
 }
 
-/// Rows come and go: an event that is applied out of order shows.
+/// Rows that come and go: they show an event that is applied out of order.
 fn items() -> Projection {
     Projection::new("items", 1)
         .table(
@@ -118,7 +118,7 @@ fn journal() -> Projection {
         .on(move |e, _: Removed| row(e))
 }
 
-/// Each with its policy.
+/// All projections, each with its policy.
 pub(crate) fn projections() -> Vec<(Projection, HandlerConfig)> {
     let config = |policy| {
         HandlerConfig::default()
@@ -140,7 +140,7 @@ pub(crate) fn start<P: Place>(store: P::Store, name: &str) -> Result<Engine> {
     Ok(all.fold(builder, |builder, (projection, config)| builder.projection_with(projection, config)).start()?)
 }
 
-/// A process of the soak. One that speaks pushes too, through the store beneath its engine.
+/// Runs a process of the soak. A process that speaks also pushes, through the store beneath its engine.
 pub(crate) fn until_input_ends<P: Place>(place: &P, options: &Options) -> Result<()> {
     if std::env::var_os("RUST_LOG").is_none() {
         std::panic::set_hook(Box::new(|_| {}));

@@ -1,4 +1,4 @@
-//! Waiting for the answer of a command, which is a row. The engine that carries the command out writes it.
+//! Waits for the answer to a command. The answer is a row, which the engine that carries the command out writes.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -9,27 +9,28 @@ use crate::error::{OperateError, StoreError, StoreErrorKind, Unanswered};
 use crate::projection::is_reducing;
 use crate::store::CommandStore;
 
-/// The first wait between two looks for an answer, and the longest.
+/// The first wait between two looks for an answer, and the longest one.
 const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
 
-/// The time between two looks whether anybody is alive who could carry a command out.
+/// How often to look whether a process is alive that could carry a command out.
 const WHO_IS_ALIVE: Duration = Duration::from_millis(500);
 
-/// How long a command waits without any living engine: one may just be restarting.
+/// How long a command waits while no engine is alive: one may just be restarting.
 const NOBODY: Duration = Duration::from_secs(2);
 
-/// A reducer that waits for what a command brings about may wait for itself.
+/// Fails inside a reducer: one that waits for the outcome of a command may wait for itself.
 pub(super) fn check_outside() -> Result<(), OperateError> {
     if is_reducing() { Err(OperateError::InsideReducer) } else { Ok(()) }
 }
 
-/// Whether a pause, or its end, changed anything.
+/// Whether a pause or a resume changed anything.
 pub(super) fn has_changed(answer: &serde_json::Value) -> Result<bool, OperateError> {
     let failed = || StoreError::new("reading an answer", StoreErrorKind::Corrupt, "it does not say whether it changed");
     Ok(answer.get("changed").and_then(serde_json::Value::as_bool).ok_or_else(failed)?)
 }
 
-/// Looks until the command is over, or `pause` says that the time is, or nobody is alive who would bring it to its end.
+/// Looks until the command is over, `pause` says that the time is over, or no process is alive that could finish the
+/// command.
 pub(super) fn follow(
     store: &dyn CommandStore,
     id: Uuid,

@@ -15,14 +15,14 @@ use crate::lease::Member;
 use crate::store::Notifications;
 
 impl Admin<'_> {
-    /// Puts a command on record and returns its id at once; see [`answer`](Self::answer). Engines hear of it at once, or
-    /// within their next look.
+    /// Puts a command on record and returns its id, without waiting for the work; see [`answer`](Self::answer). Engines
+    /// hear of it at once, or at their next look.
     ///
     /// # Errors
-    /// [`OperateError::UnknownProjection`]; [`OperateError::Busy`] while another command is in its way;
-    /// [`OperateError::InsideReducer`]; of an engine, for a pause, [`OperateError::UnknownInstance`]; of the database alone
-    /// [`OperateError::NoEngine`] when the command needs an engine and none is alive
-    /// ([`AdminCommand::is_immediate`]).
+    /// [`OperateError::UnknownProjection`]; [`OperateError::Busy`] while another command conflicts with it;
+    /// [`OperateError::InsideReducer`]. With a handle of an engine, for a pause: [`OperateError::UnknownInstance`].
+    /// With the database alone: [`OperateError::NoEngine`] if the command needs an engine
+    /// ([`AdminCommand::is_immediate`]) and none is alive.
     pub fn ask(&self, projection: &str, command: AdminCommand, by: &By) -> Result<Uuid, OperateError> {
         let Some(engine) = self.engine else { return self.ask_version(projection, None, command, by) };
         check_outside()?;
@@ -43,7 +43,7 @@ impl Admin<'_> {
         Ok(id)
     }
 
-    /// As [`ask`](Self::ask), for engines that run this version.
+    /// As [`ask`](Self::ask), but only engines that run this version carry the command out.
     ///
     /// # Errors
     /// As [`ask`](Self::ask).
@@ -62,7 +62,7 @@ impl Admin<'_> {
         self.put(projection, version, command, by)
     }
 
-    /// Puts a command on record, also when no engine is alive.
+    /// Puts a command on record, even when no engine is alive.
     pub(crate) fn put(
         &self,
         projection: &str,
@@ -81,15 +81,15 @@ impl Admin<'_> {
     /// Waits for the answer of a command: the report as JSON.
     ///
     /// # Errors
-    /// [`OperateError::Answered`] with the engine's words when it could not be carried out;
-    /// [`OperateError::NoAnswer`] when there is none in time, the command stays on record then, see
-    /// [`withdraw`](Self::withdraw); [`OperateError::NobodyLeft`] when no engine is alive any more that would give one;
+    /// [`OperateError::Answered`] with the engine's words if the engine could not carry it out;
+    /// [`OperateError::NoAnswer`] if there is no answer in time: the command stays on record, see
+    /// [`withdraw`](Self::withdraw); [`OperateError::NobodyLeft`] if no engine is alive any more that could answer;
     /// [`OperateError::ShutDown`].
     pub fn answer(&self, id: Uuid, timeout: Duration) -> Result<serde_json::Value, OperateError> {
         self.follow(id, timeout, |_| {})
     }
 
-    /// As [`answer`](Self::answer), and calls `changed` each time the record of the command has changed.
+    /// As [`answer`](Self::answer), and calls `changed` whenever the record of the command changes.
     ///
     /// # Errors
     /// As [`answer`](Self::answer).
@@ -113,7 +113,7 @@ impl Admin<'_> {
         }
     }
 
-    /// As [`follow`](Self::follow), as long as `pause` says so.
+    /// As [`follow`](Self::follow), but only as long as `pause` allows.
     #[cfg(feature = "cli")]
     pub(crate) fn follow_while(
         &self,
@@ -143,7 +143,7 @@ impl Admin<'_> {
         how_it_stands(store, &store.command(id)?.ok_or(OperateError::UnknownCommand { id })?)
     }
 
-    /// Commands, the latest first, at most `limit`; of one projection, if one is named.
+    /// Commands, the latest first, at most `limit`; only those of `projection`, if it is given.
     ///
     /// # Errors
     /// When the store cannot be read.

@@ -11,10 +11,10 @@ use crate::error::OperateError;
 use crate::query::{Cursor, ReadRequest};
 use crate::state::ProjectionKey;
 
-/// How often a comparison looks again at instances that are not at one position.
+/// How often a comparison looks again at instances whose two builds are at different positions.
 const ROUNDS: u32 = 25;
 
-/// Compares old and new in all instances, each as of one position.
+/// Compares the old and the new build in all instances, each at one position.
 pub(super) fn compare(site: &Context<'_>, target: &Target, control: &dyn Control) -> Result<Comparison, OperateError> {
     let (old, new) = (&target.live.key, target.projection.key());
     let mut found = Comparison::default();
@@ -61,7 +61,7 @@ fn compare_page(
     Ok(())
 }
 
-/// Those instances that have no event for the projection between their two positions.
+/// The instances that have no event for the projection between their two positions.
 fn same_place(site: &Context<'_>, others: &[LaggingInstance]) -> Result<Vec<LaggingInstance>, OperateError> {
     let cursor =
         |pair: &LaggingInstance| Cursor { instance: Arc::clone(&pair.instance), after: pair.from.min(pair.to) };

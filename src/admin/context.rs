@@ -13,7 +13,7 @@ use crate::state::{ProjectionKey, State};
 use crate::store::BuildStore;
 use crate::store::{EventSource, ProjectionStore};
 
-/// Instances that are looked at together.
+/// How many instances are read together.
 pub(super) const PAGE: usize = 500;
 
 #[derive(Debug)]
@@ -26,19 +26,19 @@ pub(super) struct Context<'s> {
     pub(super) system: bool,
     /// Ends the passes of its handlers.
     pub(super) cancel: Arc<Stop>,
-    /// Where it is told which events are reduced.
+    /// Where the operation notes which events are being reduced.
     pub(super) reducing: Arc<Reducing>,
 }
 
-/// What an operation tells while it goes on, and how it is ended.
+/// How an operation reports its progress, and how it learns that it has to end.
 pub(super) trait Control {
-    /// Writes down how far it is.
+    /// Records the progress.
     fn report(&self, progress: &serde_json::Value);
-    /// False when it is to end.
+    /// False when the operation has to end.
     fn may_go_on(&self) -> bool;
-    /// Waits this long; false when it is to end.
+    /// Waits this long. Returns false when the operation has to end.
     fn wait(&self, time: std::time::Duration) -> bool;
-    /// Has all engines look at once.
+    /// Makes all engines look at once.
     fn announce(&self);
     /// What is paused.
     fn pauses(&self) -> Result<HashSet<Pause>, StoreError>;
@@ -70,7 +70,7 @@ impl Context<'_> {
         live.ok_or_else(|| self.refused("it is not set up yet; start an engine that runs it"))
     }
 
-    /// Readers have to see what this code makes.
+    /// Fails unless readers see what this code makes.
     pub(super) fn check_live_is_ours(&self, what: &str) -> Result<(), OperateError> {
         let live = self.live()?.key.version;
         if live == self.projection.version() {
@@ -81,14 +81,15 @@ impl Context<'_> {
     }
 
     pub(super) fn handler(&self, projection: Projection) -> Result<ProjectionHandler, OperateError> {
-        // What fails in a build has failed before, or fails for ever: a person decides, nobody waits.
+        // An event that fails in a build beside the live one has failed before, or will fail for ever. So nothing waits
+        // for a retry, and a person decides.
         let config = self.config.clone();
         let config = if projection.is_shadow() { config.at_once() } else { config };
         let handler = ProjectionHandler::new(Arc::clone(self.source), Arc::clone(self.models), projection, config);
         Ok(handler.map_err(lower)?.cancelled_by(Arc::clone(&self.cancel)).telling(Arc::clone(&self.reducing)))
     }
 
-    /// The build of this version under its own name, and one that is being filled beside it.
+    /// The build of this version under its own name, and the one that is being filled beside it, if there is one.
     pub(super) fn all_builds(&self) -> Result<Vec<ProjectionHandler>, OperateError> {
         let (mut all, beside) = (vec![self.handler(self.projection.clone())?], self.projection.shadow(NEXT));
         if self.known()?.iter().any(|build| build.key == beside.key() && build.is_made()) {
@@ -107,7 +108,7 @@ impl Context<'_> {
         Ok(self.models.states(key, &[instance.into()])?.into_iter().next().unwrap_or_default())
     }
 
-    /// A page of the instances of a build, behind `after`, and those of them whose checkpoints are not part of the log.
+    /// A page of the instances of a build, after `after`, and those of them whose checkpoints are not part of the log.
     pub(super) fn astray(
         &self,
         key: &ProjectionKey,
@@ -139,7 +140,7 @@ impl Context<'_> {
         }
     }
 
-    /// The instance has events, or a state.
+    /// Fails unless the instance has events or a state.
     pub(super) fn check_instance(&self, instance: &str) -> Result<(), OperateError> {
         let state = self.state(&self.projection.key(), instance)?;
         if state.position > 0 || self.head(instance)?.is_some() {

@@ -14,13 +14,14 @@ use crate::standstill::{Standstill, StandstillKind};
 use crate::store::{EventStore, ProjectionStore};
 use crate::value::time_text;
 
-/// Checkpoints that are compared with the log, at most.
+/// The most checkpoints that are compared with the log.
 const COMPARED: usize = 10_000;
 
-/// Events that are counted, at most, to see whether logs are whole.
+/// The most events that are counted to see whether logs are whole.
 const COUNTED: usize = 100_000;
 
-/// The remedy where a counter or a head was set back by hand, or restored without the events. A reset would not help.
+/// The remedy if somebody set a counter or a head back by hand, or restored it without the events. A reset would not
+/// help.
 const BEHIND: &str = "restore all of the engine's tables from one moment; or, where these events are right, stop all that pushes and \
      set `head` of each such type in the table `heads` to the position of its last event, and `head`, `head_event` and \
      `head_at` of the instance in the table `instances` to position, `event_id` and `created_at` of its last event";
@@ -29,7 +30,7 @@ const BEHIND: &str = "restore all of the engine's tables from one moment; or, wh
 const DIVERGED: &str = "where only a counter is behind its log, the finding `events` says so and what to set; else connect the right \
      store; or, if this one is right, build the read model from it: `readside reset`";
 
-/// How many standstills, and checkpoints of another history, are listed one by one.
+/// How many standstills, and how many checkpoints of another history, are listed one by one.
 const SHOWN: usize = 20;
 
 /// Finds out whether a store is fit, and whether engines keep up.
@@ -51,7 +52,7 @@ const SHOWN: usize = 20;
 pub struct Doctor {
     /// How long the doctor waits for an answer of the database. Default: 2 s.
     pub patience: Duration,
-    /// An event that waits longer than this gives a warning. Default: 1 minute.
+    /// The doctor warns if an event waits longer than this. Default: 1 minute.
     pub longest_lag: Duration,
 }
 
@@ -62,7 +63,7 @@ impl Default for Doctor {
 }
 
 impl Doctor {
-    /// Looks at everything. What cannot be read is a finding too.
+    /// Runs all checks. What it cannot read is a finding, too.
     #[must_use]
     pub fn examine<S: Inspect + ?Sized>(&self, store: &S) -> Vec<Finding> {
         let (mut findings, usable) = self.database(store);
@@ -80,7 +81,7 @@ impl Doctor {
         findings
     }
 
-    /// As [`examine`](Self::examine), where the events are in another database than the read models: looks at both.
+    /// As [`examine`](Self::examine), for events and read models in two databases: examines both.
     #[must_use]
     pub fn examine_two<E, M>(&self, events: &E, models: &M) -> Vec<Finding>
     where
@@ -107,7 +108,7 @@ impl Doctor {
         findings
     }
 
-    /// What is found of a database itself, and whether its schema is the one that this library works on.
+    /// Findings about the database itself, and whether its schema is the one that this library works with.
     fn database<S: Inspect + ?Sized>(&self, store: &S) -> (Vec<Finding>, bool) {
         let mut findings = store.examine(self.patience);
         let schema = store.schema();
@@ -206,7 +207,8 @@ fn standstills(status: &Status) -> Vec<Finding> {
     findings
 }
 
-/// Trouble of a build that readers do not see is solved there: what they see stays as it is.
+/// The remedy for a standstill. A remedy for a build that readers do not see changes only that build, and not what they
+/// see.
 fn remedy(kind: StandstillKind, phase: Phase) -> &'static str {
     use StandstillKind as K;
     match (kind, phase) {
@@ -248,7 +250,7 @@ fn history(found: Result<Vec<Mismatch>, StoreError>, builds: &[ProjectionStatus]
         };
         builds.iter().find(is_it).map_or(Phase::Live, |build| build.phase)
     };
-    // The gravest decides.
+    // The gravest case decides.
     let phases: Vec<Phase> = found.iter().map(phase).collect();
     if phases.contains(&Phase::Live) {
         return Finding::fail(check, text, DIVERGED);
@@ -289,7 +291,7 @@ fn whole(found: Result<Vec<Flaw>, StoreError>) -> Vec<Finding> {
     findings
 }
 
-/// Objects that depend on read tables and would make a rebuild or a removal refuse, listed beforehand.
+/// Lists the objects on read tables that would make a rebuild or a removal fail, before anybody tries.
 fn objects(found: Result<Vec<Hanging>, StoreError>) -> Vec<Finding> {
     let check = "objects";
     let found = match found {
@@ -351,7 +353,7 @@ fn tables(found: Result<Vec<String>, StoreError>) -> Option<Finding> {
     }
 }
 
-/// What the code declares of read tables, and the database lacks.
+/// What the code declares for read tables and the database lacks.
 fn declared(found: Result<Vec<Lacking>, StoreError>) -> Option<Finding> {
     let check = "declared";
     let found = match found {
@@ -372,7 +374,7 @@ fn declared(found: Result<Vec<Lacking>, StoreError>) -> Option<Finding> {
     ))
 }
 
-/// Operations on the data that a person began and that did not end.
+/// Operations on the data that a person began and that did not come to their end.
 fn unfinished(found: Result<Vec<Operation>, StoreError>) -> Option<Finding> {
     let check = "operations";
     let found = match found {
@@ -415,7 +417,7 @@ fn schema_finding(version: SchemaVersion) -> Finding {
     Finding::fail(check, format!("version {found}, this readside needs {known}"), "run `readside setup`")
 }
 
-/// `name`, with the version where readers see another one.
+/// The name, with the version if readers see another one.
 fn shown(projection: &ProjectionStatus) -> String {
     let ProjectionStatus { name, version, build, .. } = projection;
     let mark = build.as_deref().map_or(String::new(), |mark| format!(", {mark}"));
@@ -426,7 +428,7 @@ fn list(projections: &[&ProjectionStatus], describe: impl Fn(&ProjectionStatus) 
     projections.iter().map(|projection| describe(projection)).collect::<Vec<_>>().join("; ")
 }
 
-/// Who paused all of it, and why.
+/// Who paused the whole projection, and why.
 fn paused_by(projection: &ProjectionStatus) -> String {
     let whole = projection.pauses.iter().find(|paused| paused.instance.is_none());
     let by = whole.and_then(|paused| paused.by.as_ref());
@@ -478,7 +480,7 @@ fn engines(status: &Status) -> Finding {
     Finding::warn(check, format!("{text}; no engine runs {names}{last}"), remedy)
 }
 
-/// Leases of dead processes end by themselves, but a living process has to take them over.
+/// Leases of dead processes expire, but a living process has to take them over.
 fn leases(status: &Status) -> Finding {
     let held: u64 = status.projections.iter().map(|projection| projection.leases).sum();
     let of_living: u64 = status.members.iter().filter(|member| member.alive).map(|member| member.leases).sum();

@@ -21,10 +21,10 @@ use crate::store::Replay;
 use crate::table::Table;
 use crate::value::{ColumnType, Value, parse_time, to_micros};
 
-/// Steps that are told; of more, the last ones.
+/// The most steps that an explanation holds. If there are more, it holds the last ones.
 const STEPS: usize = 1000;
 
-/// Events that are read at once, and bytes of their payloads.
+/// How many events are read at once, and how many bytes of their payloads.
 const PAGE: (usize, usize) = (500, 16 << 20);
 
 /// How a row came about.
@@ -45,22 +45,22 @@ pub struct Explanation {
     pub position: i64,
     /// Events that were applied again.
     pub events: u64,
-    /// What changed the row, in order: the last thousand times.
+    /// The events that changed the row, in order; the last thousand, if there are more.
     pub steps: Vec<ExplanationStep>,
-    /// Earlier changes that are not told.
+    /// How many earlier changes are not in `steps`.
     pub left_out: u64,
-    /// Events that are on record as failed, and were not applied: the first thousand.
+    /// Positions of events that are on record as failed and so were not applied; the first thousand, if there are more.
     pub held: Vec<i64>,
     /// The row as these events make it; `None` when there is no such row.
     pub row: Option<JsonRow>,
-    /// The row as it is in the read model, where it was asked for as of the checkpoint.
+    /// The row in the read model, if the question is as of the checkpoint.
     pub found: Option<JsonRow>,
-    /// True when that is another row than these events make.
+    /// True when `found` is another row than `row`.
     #[serde(default)]
     pub differs: bool,
 }
 
-/// An event after which the row was another one.
+/// An event that changed the row.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ExplanationStep {
@@ -75,13 +75,13 @@ pub struct ExplanationStep {
     /// When it was stored.
     #[serde(with = "crate::clock::rfc3339")]
     pub created_at: SystemTime,
-    /// What its reducer made of it, in words.
+    /// The statement that its reducer made, in words.
     pub statement: String,
-    /// The row afterwards; `None` when there is none any more.
+    /// The row afterwards; `None` if it no longer exists.
     pub row: Option<JsonRow>,
 }
 
-/// A replay under way.
+/// A replay in progress.
 struct Told<'r> {
     site: &'r Context<'r>,
     table: &'r Table,
@@ -93,7 +93,7 @@ struct Told<'r> {
     events: u64,
 }
 
-/// Until when an answer is waited for, and whether that is over.
+/// Ends an explanation at a time limit, or when the engine stops.
 #[cfg(feature = "serve")]
 struct Patience<'s> {
     until: std::time::Instant,
@@ -119,7 +119,7 @@ impl Control for Patience<'_> {
     }
 }
 
-/// Answers a question within this time, at this desk.
+/// Answers a question within this time, with the stores and the projection of an engine.
 #[cfg(feature = "serve")]
 pub(crate) fn explain_within(
     desk: &crate::engine::Desk,
@@ -192,7 +192,7 @@ pub(super) fn explain(
     })
 }
 
-/// The position that is meant.
+/// The position that the question means.
 fn as_of(site: &Context<'_>, question: &ExplainRequest) -> Result<i64, OperateError> {
     site.check_instance(&question.instance)?;
     let Some(position) = question.at else {
@@ -205,7 +205,7 @@ fn as_of(site: &Context<'_>, question: &ExplainRequest) -> Result<i64, OperateEr
     Err(OperateError::UnknownPosition { instance: question.instance.clone(), position, head })
 }
 
-/// The values of a primary key, from texts.
+/// Reads the values of a primary key from texts.
 fn key(table: &Table, given: &[String]) -> Result<Vec<Value>, OperateError> {
     let bad = |why: String| OperateError::BadKey {
         table: table.name.clone(),
@@ -289,7 +289,7 @@ impl Told<'_> {
         Ok(())
     }
 
-    /// An event that is refused here changes nothing; why it is refused is a separate step.
+    /// Applies one event. If it is refused here, it changes nothing; why it is refused is a separate step.
     fn one(&mut self, replay: &mut dyn Replay, event: &Event) -> Result<(), StoreError> {
         let projection = &self.site.projection;
         let inside = self.site.reducing.enter(&event.instance);

@@ -52,7 +52,7 @@ fn value(value: &Value) -> String {
     value.to_json().to_string()
 }
 
-/// A number without quotes, which the decimals would have.
+/// A number without the quotes that decimals would have.
 fn plain(number: &Value) -> String {
     value(number).trim_matches('"').to_owned()
 }

@@ -1,4 +1,4 @@
-//! What people do about read models in operation: one handle, from a running engine or from the database alone.
+//! Operations on read models: one handle, from a running engine or from the database alone.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,7 @@ use crate::failure::{By, FailedEvent, FailureQuery, Intervention, RetryOutcome};
 use crate::state::ProjectionKey;
 use crate::store::{Notifier, ProjectionStore};
 
-/// What people do about read models in operation: rebuild, switch, verify, pause, retry, …
+/// Operations on read models: rebuild, switch, verify, pause, retry, …
 ///
 /// [`Engine::admin`] gives one that works with that engine. [`Admin::new`] gives one that needs only the database: it
 /// puts commands on record, and an engine that runs the projection carries them out, in whichever process that engine
@@ -70,7 +70,7 @@ pub struct Admin<'e> {
 }
 
 impl Engine {
-    /// What people do about the read models of this engine.
+    /// Operations on the read models of this engine.
     #[must_use]
     pub fn admin(&self) -> Admin<'_> {
         let (models, notifier) = (Arc::clone(self.models()), Arc::clone(self.notifier()));
@@ -79,7 +79,7 @@ impl Engine {
 }
 
 impl Admin<'static> {
-    /// By the database of the read models.
+    /// A handle that needs only the database of the read models.
     pub fn new<S: ProjectionStore + Notifier + 'static>(store: S) -> Self {
         let store = Arc::new(store);
         Self { models: store.clone(), notifier: store, engine: None, timeout: Duration::MAX }
@@ -145,11 +145,11 @@ impl Admin<'_> {
         })
     }
 
-    /// Switches readers to a build that is ready and waits for this.
+    /// Switches readers to a build that is ready and waits for this command.
     ///
     /// # Errors
-    /// [`OperateError::Refused`] when there is none, or when it was filled from events that the log does not have any more;
-    /// as [`rebuild`](Self::rebuild).
+    /// [`OperateError::Refused`] if no build is ready, or if it was filled from events that the log does not have any
+    /// more; also the errors of [`rebuild`](Self::rebuild).
     pub fn switch(&self, projection: &str, by: &By) -> Result<Change, OperateError> {
         self.carry_out(projection, AdminCommand::Switch { within: None }, by)
     }
@@ -159,8 +159,8 @@ impl Admin<'_> {
     /// `stale` says that readers may see it out of date.
     ///
     /// # Errors
-    /// [`OperateError::Refused`] when none is kept, when it stands still, or when it was filled from events that the log does
-    /// not have any more.
+    /// [`OperateError::Refused`] if no earlier build is kept, if it stands still, or if it was filled from events that
+    /// the log does not have any more.
     pub fn back(&self, projection: &str, stale: bool, by: &By) -> Result<Change, OperateError> {
         self.carry_out(projection, AdminCommand::Back { stale, within: None }, by)
     }
@@ -168,7 +168,7 @@ impl Admin<'_> {
     /// Removes the builds that readers saw before.
     ///
     /// # Errors
-    /// [`OperateError::Refused`] when there are none, or when a process runs their code.
+    /// [`OperateError::Refused`] if there are none, or if a process runs their code.
     pub fn drop_old(&self, projection: &str, by: &By) -> Result<Change, OperateError> {
         self.carry_out(projection, AdminCommand::DropOld, by)
     }
@@ -176,7 +176,7 @@ impl Admin<'_> {
     /// Gives up the build under construction: ends its rebuild and removes its tables.
     ///
     /// # Errors
-    /// [`OperateError::Refused`] when there is none.
+    /// [`OperateError::Refused`] if there is none.
     pub fn abandon(&self, projection: &str, by: &By) -> Result<Change, OperateError> {
         self.carry_out(projection, AdminCommand::Abandon, by)
     }
@@ -186,34 +186,35 @@ impl Admin<'_> {
     /// what [`left_out`](Change::left_out) reports.
     ///
     /// # Errors
-    /// [`OperateError::UnknownInstance`]; as [`rebuild`](Self::rebuild).
+    /// [`OperateError::UnknownInstance`]; also the errors of [`rebuild`](Self::rebuild).
     pub fn reset(&self, projection: &str, instance: Option<&str>, by: &By) -> Result<Change, OperateError> {
         let instance = instance.map(str::to_owned);
         self.carry_out(projection, AdminCommand::Reset { instance, retry_discarded: false }, by)
     }
 
-    /// Pauses a projection, or one instance of it, in all processes; they notice within a tick. Who did it, when and why
-    /// stays on record as a command, and [`ProjectionStatus::pauses`](crate::inspect::ProjectionStatus::pauses) tells. False when
-    /// it was paused already.
+    /// Pauses a projection, or one instance of it, in all processes; they notice within a tick. Who did it, when and
+    /// why stays on record as a command, and [`ProjectionStatus::pauses`](crate::inspect::ProjectionStatus::pauses)
+    /// shows it. Returns false if it was paused already.
     ///
     /// # Errors
-    /// [`OperateError::UnknownProjection`]; of an engine [`OperateError::UnknownInstance`]; or when the store fails.
+    /// [`OperateError::UnknownProjection`]; [`OperateError::UnknownInstance`] with a handle of an engine; or when the
+    /// store fails.
     pub fn pause(&self, projection: &str, instance: Option<&str>, by: &By) -> Result<bool, OperateError> {
         let instance = instance.map(str::to_owned);
         has_changed(&self.carry_out(projection, AdminCommand::Pause { instance }, by)?)
     }
 
-    /// Lets a projection, or one instance of it, go on. False when it was not paused.
+    /// Lets a projection, or one instance of it, go on. Returns false if it was not paused.
     ///
     /// # Errors
-    /// As [`pause`](Self::pause); but an instance that nobody knows was not paused.
+    /// As [`pause`](Self::pause), but an unknown instance is no error: it was not paused.
     pub fn resume(&self, projection: &str, instance: Option<&str>, by: &By) -> Result<bool, OperateError> {
         let instance = instance.map(str::to_owned);
         has_changed(&self.carry_out(projection, AdminCommand::Resume { instance }, by)?)
     }
 
-    /// Computes from the log what the tables of a projection should hold, and compares: all instances, or one, each
-    /// as of its checkpoint, while engines go on. Holds the rows of one instance in memory.
+    /// Computes from the log what the tables of a projection should hold, and compares: one instance, or all, each at
+    /// its checkpoint, while engines go on. Holds the rows of one instance in memory.
     ///
     /// # Errors
     /// [`OperateError::UnknownProjection`], [`OperateError::UnknownInstance`], or when a store cannot be read.
@@ -237,7 +238,7 @@ impl Admin<'_> {
         self.carry_out(projection, AdminCommand::Verify { instance, repair: true }, by)
     }
 
-    /// Tells which events and statements made a row, in order, with the row after each.
+    /// Reports which events and statements made a row, in order, with the row after each of them.
     ///
     /// # Errors
     /// [`OperateError::UnknownInstance`], [`OperateError::UnknownPosition`], [`OperateError::BadKey`], or when a store
@@ -267,11 +268,11 @@ impl Admin<'_> {
     }
 
     /// Tries a failed event again, see [`ProjectionHandler::retry`](crate::ProjectionHandler::retry): in the build of
-    /// this version that readers see, or are to see, and in one that is being filled beside it. With an engine, it runs
-    /// on this thread.
+    /// this version that readers see or will see, and in one that is being filled beside it. With a handle of an
+    /// engine, it runs on this thread.
     ///
     /// # Errors
-    /// [`OperateError::Failure`] with the [`FailureError`]; [`OperateError::Answered`] where another process did it.
+    /// [`OperateError::Failure`] with the [`FailureError`]; [`OperateError::Answered`] if another process did it.
     pub fn retry(
         &self,
         projection: &str,
@@ -288,7 +289,8 @@ impl Admin<'_> {
     }
 
     /// Tries all failed events of a projection again, see
-    /// [`ProjectionHandler::retry_all`](crate::ProjectionHandler::retry_all); also those of a build that is filled.
+    /// [`ProjectionHandler::retry_all`](crate::ProjectionHandler::retry_all); also those of a build that is being
+    /// filled.
     ///
     /// # Errors
     /// As [`retry`](Self::retry).
@@ -297,8 +299,8 @@ impl Admin<'_> {
         Ok(engine.mended(in_all(&engine.all_builds(projection)?, |build| build.retry_all(by)))?)
     }
 
-    /// Gives a failed event up, see [`ProjectionHandler::discard`](crate::ProjectionHandler::discard); also in a build that
-    /// is filled.
+    /// Gives a failed event up, see [`ProjectionHandler::discard`](crate::ProjectionHandler::discard); also in a build
+    /// that is being filled.
     ///
     /// # Errors
     /// As [`retry`](Self::retry).
@@ -346,8 +348,7 @@ impl Admin<'_> {
         self.answer_of(id, |_| {})
     }
 
-    /// The outcome of a command about failures. If an event fails again, that is an error, as with an engine's own
-    /// call.
+    /// The outcome of a command about failures. If an event fails again, that is an error, as with a call on an engine.
     fn mended(&self, projection: &str, command: AdminCommand, by: &By) -> Result<RetryOutcome, OperateError> {
         let change: Change = self.carry_out(projection, command, by)?;
         let mended = change.mended.unwrap_or_default();

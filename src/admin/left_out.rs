@@ -16,16 +16,16 @@ use crate::query::{Head, HeadsRequest};
 use crate::state::{ProjectionKey, State};
 use crate::stop_cause::StopCause;
 
-/// Instances that are named, at most.
+/// The most instances that are named.
 const NAMED: usize = 10;
 
-/// The first wait between two looks, and the longest.
+/// The first wait between two looks, and the longest one.
 const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
 /// After the first time without progress, engines are notified once more. After the second, the wait ends.
 const STILL: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(1));
 
-/// Why an instance does not go on, if there is a reason.
+/// Why an instance does not move, if there is a reason.
 fn reason(site: &Context<'_>, pauses: &HashSet<Pause>, head: &Head, state: &State) -> Option<String> {
     let name = || site.name().to_owned();
     let whole = pauses.contains(&(name(), None));
@@ -46,7 +46,7 @@ fn add(found: &mut LeftOut, head: &Head, state: &State, why: &str) {
 }
 
 impl Context<'_> {
-    /// Pages of the heads after `after` that count; only that of one instance, if one is given.
+    /// Reads the next page of the heads that count, after `after`; only the head of one instance, if one is given.
     fn heads_page(
         &self,
         instance: Option<&str>,
@@ -92,7 +92,7 @@ impl Context<'_> {
     }
 }
 
-/// What a build lacks for a reason, in all instances or in one. Events that engines are about to apply do not count.
+/// What a build lacks for a reason, in one instance or in all. Leaves out events that engines are about to apply.
 pub(super) fn look(
     site: &Context<'_>,
     key: &ProjectionKey,
@@ -111,7 +111,7 @@ pub(super) fn look(
             }
         }
     }
-    // These have no heads any more.
+    // Instances that were removed in part have no heads any more.
     for removed in insist(control, || Ok(site.builds().half_removed()?))? {
         if instance.is_none_or(|instance| *removed == *instance) {
             found.standing += 1;

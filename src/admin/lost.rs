@@ -10,7 +10,7 @@ use super::context::Context;
 use crate::error::OperateError;
 use crate::state::{Checkpoint, Log, ProjectionKey};
 
-/// The first instance in which the live build is above the other one by events that the log lacks; in words.
+/// The first instance in which the live build is ahead of the other one by events that the log lacks; in words.
 pub(super) fn first(
     site: &Context<'_>,
     live: &ProjectionKey,
@@ -24,7 +24,7 @@ pub(super) fn first(
     Ok(first)
 }
 
-/// Lowers these checkpoints, of one instance or all. Returns how many.
+/// Lowers these checkpoints, in one instance or in all. Returns how many it lowered.
 pub(super) fn give_way(
     site: &Context<'_>,
     live: &ProjectionKey,
@@ -55,7 +55,7 @@ pub(super) fn give_way(
     Ok(count)
 }
 
-/// A live checkpoint that no build reaches.
+/// A live checkpoint that no build can reach.
 struct Lost {
     instance: Arc<str>,
     position: i64,

@@ -57,7 +57,7 @@ use crate::engine::{Engine, EngineBuilder};
 use crate::error::Error;
 
 impl EngineBuilder {
-    /// Sets up the tables, starts the threads, and returns when they run.
+    /// Sets up the tables and starts the threads. Returns when the threads run.
     ///
     /// # Examples
     /// ```
@@ -75,7 +75,7 @@ impl EngineBuilder {
     /// ```
     ///
     /// # Errors
-    /// When configuration or projections do not hold together, or the databases cannot be set up.
+    /// When configuration and projections contradict each other, or the databases cannot be set up.
     pub fn start(self) -> Result<Engine, Error> {
         self.start_with(Arc::new(carry_out::AdminHandler))
     }

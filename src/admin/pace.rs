@@ -10,7 +10,7 @@ use crate::query::{Head, HeadsRequest};
 use crate::state::{ProjectionKey, State};
 use crate::stop_cause::StopCause;
 
-/// How much the last rate counts against the ones before.
+/// The weight of the last rate against the earlier ones.
 const WEIGHT: f64 = 0.3;
 
 /// How far a build is.
@@ -22,14 +22,14 @@ pub(super) struct Standing {
     pub(super) total: i64,
     /// Positions that it has to handle to reach the live build.
     pub(super) behind: i64,
-    /// The first instance that cannot go on, in words.
+    /// The first instance that cannot move, in words.
     pub(super) stuck: Option<String>,
-    /// The first one that does not go on until a person acts.
+    /// The first instance that does not move until a person acts.
     pub(super) stopped: Option<String>,
 }
 
 impl Context<'_> {
-    /// Looks at all instances.
+    /// Sums up all instances.
     pub(super) fn standing(&self, build: &ProjectionKey, live: &ProjectionKey) -> Result<Standing, StoreError> {
         let mut standing = Standing::default();
         let aggregate_types = self.projection.wanted().aggregate_types;
@@ -71,7 +71,7 @@ impl Standing {
     }
 }
 
-/// How fast it goes.
+/// Measures the speed.
 #[derive(Debug)]
 pub(super) struct Pace {
     last: Option<(Instant, i64)>,
@@ -83,7 +83,7 @@ impl Pace {
         Self { last: None, per_second: None }
     }
 
-    /// Progress with a rate of late, once there were two looks.
+    /// Progress with a recent rate, once there were two looks.
     pub(super) fn progress(&mut self, step: Step, standing: &Standing) -> BuildProgress {
         let now = Instant::now();
         if let Some((at, done)) = self.last {

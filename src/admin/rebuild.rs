@@ -37,15 +37,15 @@ pub struct RebuildReport {
     pub projection: String,
     /// The version that was built.
     pub version: u32,
-    /// The instance, when it was one alone.
+    /// The instance, if only one was rebuilt.
     pub instance: Option<String>,
     /// True when readers see the new build.
     pub switched: bool,
-    /// Why they do not, and what to do.
+    /// If they do not: why, and what to do.
     pub waits_for: Option<String>,
     /// How it differs from the old one, if they were compared.
     pub comparison: Option<Comparison>,
-    /// What people hung on the old tables and the new ones are without, with the reasons.
+    /// What people added to the old tables and the new tables lack, with the reasons.
     #[serde(default)]
     pub left_behind: Vec<String>,
     /// What it lacks of the log, and why.
@@ -105,7 +105,7 @@ pub(super) fn rebuild(
     };
     if report.waits_for.is_none() {
         if let Err(error) = site.check_older(&target.live) {
-            // The build stays as it was: kept current by the engines that run it.
+            // The build stays as it was: the engines that run it keep it current.
             let key = target.projection.key();
             insist(control, || Ok(site.builds().enter(&key, &[Phase::Building, Phase::Ready], Phase::Kept, None)?))?;
             return Err(error);
@@ -171,9 +171,9 @@ fn enter(site: &Context<'_>, target: &Target, phase: Phase) -> Result<(), Operat
     if builds.enter(&key, &[Phase::Building, Phase::Ready], phase, None)? { Ok(()) } else { check(site, target) }
 }
 
-/// A person asked for this build from this log, so its instances that belong to another history are emptied and filled
-/// again. Readers do not see them meanwhile. An engine never does this by itself: it may be connected to the wrong
-/// store.
+/// A person asked for this build from this log, so this empties its instances that belong to another history, and
+/// engines fill them again. Readers do not see them meanwhile. An engine never does this unasked: it may be connected
+/// to the wrong store.
 fn empty_astray(site: &Context<'_>, target: &Target, control: &dyn Control) -> Result<(), OperateError> {
     let key = target.projection.key();
     let is_hidden = |build: &Build| build.key == key && matches!(build.phase, Phase::Building | Phase::Ready);
@@ -196,7 +196,7 @@ fn empty_astray(site: &Context<'_>, target: &Target, control: &dyn Control) -> R
 }
 
 /// Readers must not see rows of another history. Positions do not show that, so this compares every checkpoint with the
-/// log. Returns the instances.
+/// log. Returns the instances of the build.
 fn check_history(site: &Context<'_>, target: &Target, control: &dyn Control) -> Result<Vec<Arc<str>>, OperateError> {
     match insist(control, || site.of_log(&target.projection.key()))? {
         Ok(instances) => Ok(instances),
@@ -236,7 +236,7 @@ fn lay_aside(site: &Context<'_>, target: &Target, trouble: &str, control: &dyn C
     Ok(())
 }
 
-/// Fails if a build that does not move never will. A build beside the live one does not wait for a person.
+/// Fails if the build will not move again. A build beside the live one does not wait for a person: it is set aside.
 fn check_movable(
     site: &Context<'_>,
     target: &Target,
@@ -294,7 +294,8 @@ pub(super) fn fill(site: &Context<'_>, target: &Target, control: &dyn Control) -
         if arrived {
             return Ok(());
         }
-        // With many instances a look takes long. It should not be most of the work.
+        // With many instances a look takes long. So the pauses grow with it, and looking does not become most of the
+        // work.
         if !control.wait(pause.max(looked.elapsed() * 5)) {
             return Err(OperateError::ShutDown);
         }
@@ -302,9 +303,9 @@ pub(super) fn fill(site: &Context<'_>, target: &Target, control: &dyn Control) -
     }
 }
 
-/// Waits until the build holds everything in the log, except what it cannot apply. The live build is no measure if it
-/// is stopped or far behind: a new build that is level with it would be nearly empty when it takes its place, and would
-/// not yet have met the event at which the live one fails.
+/// Waits until the build holds everything in the log, except what it cannot apply. It does not wait only for the level
+/// of the live build, which may be stopped or far behind. A build at that level would take its place nearly empty, and
+/// would not yet have met the event at which the live one fails.
 fn settle(site: &Context<'_>, target: &Target, control: &dyn Control) -> Result<LeftOut, OperateError> {
     let key = target.projection.key();
     let tell = |progress: &BuildProgress| {
@@ -362,7 +363,7 @@ fn try_switch(
         insist(control, || check(site, target))?;
         let mut why = waits_for(&error);
         if matches!(error, SwitchError::NotCaughtUp { .. }) {
-            // It may wait for something that never happens.
+            // The switch may wait for something that never happens.
             let standing = insist(control, || Ok(site.standing(&key, &target.live.key)?))?;
             check_movable(site, target, &standing, control)?;
             why = standing.stuck.unwrap_or(why);
@@ -391,7 +392,7 @@ fn try_switch(
 }
 
 /// If readers see a lost history, no build ever catches up with it. If a person asked for the new build, the lost
-/// history gives way, and this returns true. An engine does not do that by itself: it may be connected to the wrong
+/// history gives way, and this returns true. An engine does not do that unasked: it may be connected to the wrong
 /// store.
 fn displace(site: &Context<'_>, target: &Target, control: &dyn Control) -> Result<bool, OperateError> {
     let (live, key) = (&target.live.key, target.projection.key());
@@ -404,7 +405,7 @@ fn displace(site: &Context<'_>, target: &Target, control: &dyn Control) -> Resul
     Err(site.refused(format!("{found}, so that its build never gets as far; readers stay where they are; {remedy}")))
 }
 
-/// What a switch waits for, without the time, so that a long wait is logged once.
+/// What a switch waits for, without the duration, so that a long wait is logged once.
 fn waits_for(error: &SwitchError) -> String {
     match error {
         SwitchError::Held { holders, .. } => {
@@ -414,7 +415,7 @@ fn waits_for(error: &SwitchError) -> String {
     }
 }
 
-/// Whether the build is live. Asked after a commit of unknown outcome.
+/// Whether the build is live. Needed after a commit whose outcome is unknown.
 fn is_live(site: &Context<'_>, target: &Target) -> Result<bool, OperateError> {
     let key = target.projection.key();
     // Within a version a switch exchanges the names: the build that has this name now was live before.

@@ -32,7 +32,7 @@ pub(super) fn rebuild(
     let handler = site.handler(part.clone())?;
     let phase = phase(site, &part, command, control)?;
     if phase.is_none() {
-        // A command that ended before its clean-up may have left one.
+        // A command that ended before its clean-up may have left a build behind.
         insist(control, || Ok(site.builds().remove(&part.key())?))?;
     }
     let outcome = if phase == Some(Phase::Kept) {
@@ -70,7 +70,7 @@ fn phase(
     Ok(own.map(|build| build.phase))
 }
 
-/// Fills pass by pass, so that a stop takes effect in between.
+/// Fills the build pass by pass, so that a stop takes effect between two passes.
 fn fill(
     site: &Context<'_>,
     handler: &ProjectionHandler,

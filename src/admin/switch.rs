@@ -1,4 +1,4 @@
-//! Commands about existing builds: switch, go back, remove, start over. And retries and discards of failed events.
+//! Commands about existing builds: switch, go back, remove, start over. Also retries and discards of failed events.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use crate::error::{FailureError, OperateError, SwitchError};
 use crate::failure::{By, RetryOutcome};
 use crate::plain::several;
 
-/// Instances that are emptied in one transaction.
+/// How many instances one transaction empties.
 const FEW: usize = 20;
 
-/// How often a switch to a build that others keep current is tried.
+/// How often a switch is tried to a build that other processes keep current.
 const TRIES: u32 = 200;
 
 /// The time between two reports of progress.
@@ -36,14 +36,14 @@ pub struct Change {
     pub projection: String,
     /// What was done, in words.
     pub done: String,
-    /// Instances that were touched.
+    /// How many instances the command changed.
     pub instances: u64,
-    /// Rows that were removed.
+    /// How many rows it removed.
     pub rows: u64,
     /// The outcome of trying failed events again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mended: Option<Box<RetryOutcome>>,
-    /// Which events of the log the read model that readers see lacks, and why.
+    /// Which events of the log are missing in the read model that readers see, and why.
     #[serde(default)]
     pub left_out: Box<LeftOut>,
 }
@@ -113,7 +113,7 @@ pub(super) fn back(
     }
 }
 
-/// A version whose code may run elsewhere, or nowhere.
+/// Goes back to an older version. Its code may run in another process, or in none.
 fn older_version(
     site: &Context<'_>,
     build: &Build,
@@ -124,7 +124,7 @@ fn older_version(
     let runs = running::is_run(site, version)?;
     let (mut tries, mut waits) = (0, Tries::new(within));
     loop {
-        // Also with `stale`: rows of another history were never right.
+        // This holds also with `stale`: rows of another history were never right.
         insist(control, || site.of_log(&build.key))??;
         let mut error = match site.builds().go_live(&build.key, waits.patience(), Some(&mut |_, _| Ok(()))) {
             Ok(()) => break,
@@ -202,7 +202,7 @@ pub(super) fn abandon(site: &Context<'_>, who: &str, why: &str, control: &dyn Co
         insist(control, || Ok(site.builds().remove(&build.key)?))?;
         "the build under construction is removed".to_owned()
     } else {
-        // A process runs its code, so the tables stay, and nobody touches them.
+        // A process runs its code, so the tables stay as they are.
         format!("version {} is left alone until its rebuild is asked for", build.key.version)
     };
     control.announce();
@@ -236,7 +236,7 @@ pub(super) fn reset(
     Ok(change)
 }
 
-/// Rows to which others refer cannot be removed for a while: the delete would fail, or cascade to the others.
+/// Rows to which other rows refer cannot be removed, not even for a while: the delete would fail, or cascade.
 fn check_referring(site: &Context<'_>, control: &dyn Control) -> Result<(), OperateError> {
     let referring = insist(control, || Ok(site.builds().referring(&site.projection)?))?;
     if referring.is_empty() {
@@ -249,7 +249,7 @@ fn check_referring(site: &Context<'_>, control: &dyn Control) -> Result<(), Oper
     )))
 }
 
-/// The report of a reset that has emptied everything that it had to.
+/// The report of a reset that has emptied all instances that it had to.
 #[derive(Deserialize)]
 struct Emptied {
     instances: u64,
@@ -297,7 +297,7 @@ pub(super) fn retry(
     let (builds, by) = (site.all_builds()?, &By::new(asked.who.as_str(), asked.why.as_str()));
     let earlier = Earlier::of(asked);
     let (mut pace, mut last) = (Pace::new(), None::<Instant>);
-    // The count of the finished builds, and the one that includes the present build.
+    // `through` counts what the finished builds did; `seen` includes the present build.
     let (through, seen) = (Cell::new((0, 0)), Cell::new(0));
     let mut told = |applied: u64, of: u64| {
         let (done, before) = through.get();
@@ -329,7 +329,7 @@ pub(super) fn retry(
     let before = seen.get();
     let mut mended = match outcome {
         Err(FailureError::SomeStillFail { mended, .. }) => *mended,
-        // The process that died had finished.
+        // The process that died had already finished.
         Err(FailureError::NotOnRecord { .. }) if earlier.all > 0 => RetryOutcome::default(),
         Err(FailureError::StillFails { projection, instance, position, applied, class, error }) => {
             let applied = applied + earlier.applied(before);
@@ -364,12 +364,12 @@ impl Earlier {
         })
     }
 
-    /// How many were applied, if this many remain. Events after the last report show only in that number.
+    /// How many events were applied, if this many remain. Those applied after the last report show only in that number.
     fn applied(&self, left: u64) -> u64 {
         self.applied.max(self.all.saturating_sub(left))
     }
 
-    /// How many there were at first.
+    /// How many events were held at first.
     fn before(&self, left: u64) -> u64 {
         self.applied(left) + left
     }

@@ -14,9 +14,9 @@ pub(super) struct Target {
     pub(super) projection: Projection,
     pub(super) live: Build,
     pub(super) handler: ProjectionHandler,
-    /// The phase that it gets if it cannot be brought up to date.
+    /// The phase that the build gets if it cannot be brought up to date.
     pub(super) otherwise: Phase,
-    /// True if an engine asked, and no person.
+    /// True if an engine asked for it, and not a person.
     pub(super) by_itself: bool,
 }
 

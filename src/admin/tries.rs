@@ -5,16 +5,17 @@ use std::time::{Duration, Instant};
 use super::context::Control;
 use crate::error::{OperateError, SetupError, StoreErrorKind, SwitchError, chain};
 
-/// The first wait between two looks, and the longest.
+/// The first wait between two looks, and the longest one.
 pub(super) const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
-/// How long readers may have to wait in one try of a switch: less than the second after which a server looks for deadlocks.
+/// How long readers may have to wait in one try of a switch. This is less than the second after which a server looks
+/// for deadlocks.
 const PATIENCE: Duration = Duration::from_millis(250);
 
 /// After this time a switch is given up, unless the command says otherwise.
 const GIVE_UP: Duration = Duration::from_mins(10);
 
-/// Repeats the work while the error of the database says that this may help.
+/// Repeats the work as long as the database's error says that this may help.
 pub(super) fn insist<T>(
     control: &dyn Control,
     mut act: impl FnMut() -> Result<T, OperateError>,
@@ -64,7 +65,7 @@ impl Tries {
         if control.wait(pause) { Ok(()) } else { Err(OperateError::ShutDown) }
     }
 
-    /// Twenty times as long as readers had to wait in this try, so that they hardly notice.
+    /// Pauses twenty times as long as readers had to wait in this try, so that they hardly notice.
     fn pause_after(&mut self, error: SwitchError, spent: Duration) -> Result<Duration, SwitchError> {
         let asked = match &error {
             SwitchError::Held { asked, .. } => Some(*asked),
@@ -83,14 +84,14 @@ impl Tries {
         self.made = self.made.saturating_add(1).min(100);
         let rest = self.pause;
         self.pause = (self.pause * 2).min(LOOK_AGAIN.1);
-        // The last try comes at the end of the time, unless readers need a longer pause.
+        // The last try happens when the time is over, unless readers need a longer pause.
         let left = if asked.is_some() { self.within.saturating_sub(spent) } else { Duration::MAX };
         Ok(rest.min(left).max(asked.unwrap_or_default() * 20))
     }
 }
 
-/// True if a later try may succeed: others held locks, the disk was full, or an event was refused, which engines find
-/// and record.
+/// True if a later try may succeed: others held locks, the disk was full, or an event was refused, which engines then
+/// find and record.
 pub(super) fn may_succeed_later(error: &SwitchError) -> bool {
     use StoreErrorKind as K;
     error.is_transient()

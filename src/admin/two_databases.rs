@@ -14,15 +14,15 @@ use crate::query::{EventFilter, HeadsRequest, Query, SubQuery};
 use crate::standstill::Standstill;
 use crate::store::{EventStore, ProjectionStore};
 
-/// Lagging instances of a projection of which the oldest event is looked for, one by one.
+/// For how many lagging instances of a projection the oldest event is read, one by one.
 const AGED: usize = 100;
 
-/// States in one page.
+/// How many states are in one page.
 const PAGE: usize = 1000;
 
-/// What [`Inspect::status`](crate::inspect::Inspect::status) says where events and read models are in two databases: heads of the one are compared with
-/// checkpoints of the other, a thousand instances at a time. Ages are by the clocks of both, and of the oldest among the first
-/// 100 instances that lag.
+/// As [`Inspect::status`](crate::inspect::Inspect::status), for events and read models in two databases. It compares
+/// the heads of one with the checkpoints of the other, a thousand instances at a time. Ages use the clocks of both, and
+/// tell the oldest event among the first 100 instances that lag.
 ///
 /// # Errors
 /// When a store cannot be read, or when the read models were fed from another event store than this one.
@@ -68,7 +68,7 @@ fn check(id: Uuid, found: &ProjectionStatus) -> Result<(), StoreError> {
 /// Instances that lag, each with its checkpoint.
 type Late = Vec<(String, i64)>;
 
-/// Sums lag up, and returns the first instances that lag.
+/// Sums up the lag, and returns the first instances that lag.
 fn look<E: EventStore + ?Sized, M: ProjectionStore + ?Sized>(
     events: &E,
     models: &M,
@@ -95,7 +95,7 @@ fn look<E: EventStore + ?Sized, M: ProjectionStore + ?Sized>(
     Ok(late)
 }
 
-/// The checkpoints above the heads of their instances, also of instances that have no events any more.
+/// The checkpoints above the heads of their instances, including instances that have no events any more.
 fn ahead<E: EventStore + ?Sized, M: ProjectionStore + ?Sized>(
     id: Uuid,
     events: &E,
@@ -122,7 +122,7 @@ fn ahead<E: EventStore + ?Sized, M: ProjectionStore + ?Sized>(
     Ok(first.map(|instance| Standstill::ahead(count).of(instance.to_string())))
 }
 
-/// Times never decrease with the position, so the first event above a checkpoint is the oldest of its instance.
+/// Times never decrease with the position, so the first event above a checkpoint is the oldest unhandled one.
 fn age<E: EventStore + ?Sized>(
     events: &E,
     build: &Build,

@@ -1,4 +1,4 @@
-//! What the tables of a projection should hold, computed from the log, against what they do hold.
+//! Compares what the tables of a projection hold with what they should hold, which it computes from the log.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -16,13 +16,13 @@ use crate::failure::Action;
 use crate::projection::Projection;
 use crate::store::{BuildStore, Replaying};
 
-/// Rows of one instance that are shown.
+/// How many rows of one instance are shown.
 const ROWS: usize = 20;
 
-/// Instances that are listed.
+/// How many instances are listed.
 const LISTED: usize = 1000;
 
-/// Events that people gave up, of which it is known; of more, the last ones.
+/// How many discarded events a verification knows; the latest ones, if there are more.
 const GIVEN_UP: usize = 100_000;
 
 /// The outcome of a verification.
@@ -34,7 +34,7 @@ pub struct Verification {
     pub projection: String,
     /// Its version.
     pub version: u32,
-    /// Instances that were looked at, each at the checkpoint where it stood.
+    /// Instances that were checked, each at its checkpoint.
     pub instances: u64,
     /// Events that were applied again.
     pub events: u64,
@@ -46,7 +46,7 @@ pub struct Verification {
     pub behind: u64,
     /// The first thousand instances that differ.
     pub differing: Vec<DifferingInstance>,
-    /// How many more there are.
+    /// How many instances differ beyond these.
     pub more: u64,
     /// Instances that were rebuilt.
     pub repaired: Vec<String>,
@@ -66,7 +66,7 @@ impl Verification {
 pub struct DifferingInstance {
     /// The tenant.
     pub instance: String,
-    /// The checkpoint at which it was looked at.
+    /// The checkpoint at which it was checked.
     pub position: i64,
     /// Rows that were found.
     pub rows: u64,
@@ -78,7 +78,7 @@ pub struct DifferingInstance {
     pub others: Vec<String>,
 }
 
-/// A row that differs: missing when nothing was found, too many when nothing was expected.
+/// A row that differs. It is missing if `found` is `None`, and one too many if `expected` is `None`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DifferingRow {
     /// The table, by its plain name.
@@ -116,7 +116,7 @@ impl Models for Seen<'_> {
     }
 }
 
-/// Looks at one instance, or all, while engines go on.
+/// Verifies one instance, or all, while engines continue to work.
 pub(super) fn verify(
     site: &Context<'_>,
     instance: Option<&str>,
@@ -163,7 +163,7 @@ pub(super) fn verify(
 }
 
 impl Verification {
-    /// That an event is not applied is no fault where a person gave it up.
+    /// Adds an instance to the report. If a person gave an event up, it is no fault that the event was not applied.
     fn take_in(&mut self, instance: &Arc<str>, position: i64, report: &LawReport, given_up: &HashSet<(Arc<str>, i64)>) {
         let is_fault = |fault: &&Fault| match fault {
             Fault::Refused { instance, position, .. } => !given_up.contains(&(Arc::clone(instance), *position)),

@@ -1,11 +1,11 @@
-//! Without SQLite there is no place to apply events again. The compiler says so where a caller needs one.
+//! Without SQLite there is no database in which to apply events again. The compiler says so to a caller that needs one.
 
 use crate::command::ExplainRequest;
 use crate::engine::Engine;
 use crate::failure::By;
 use crate::sealed::Sealed;
 
-/// Nothing is this: it carries the words of the compiler.
+/// No type implements this trait. It carries the compiler's message.
 #[diagnostic::on_unimplemented(
     message = "`verify`, `repair` and `explain` apply events again in SQLite, which this build of readside lacks",
     label = "needs the feature `sqlite` of readside",
@@ -13,7 +13,7 @@ use crate::sealed::Sealed;
 )]
 pub trait NeedsFeatureSqlite: Sealed {}
 
-/// They only say what is missing.
+/// These methods only tell the caller what is missing.
 impl Engine {
     #[doc(hidden)]
     pub fn verify<P: NeedsFeatureSqlite + ?Sized>(&self, _: &P, _: Option<&str>) {}

@@ -1,4 +1,4 @@
-//! A copy of a database.
+//! `backup`: copies a database.
 
 use indicatif::ProgressBar;
 use serde::Serialize;

@@ -5,12 +5,12 @@ use anyhow::ensure;
 use super::options::{ByArgs, DryRunArgs, LookArgs};
 use crate::failure::By;
 
-/// For an action with a dry run; only the real run needs a reason.
+/// For an action with a dry run. Only the real run needs a reason.
 pub(super) fn of(args: &DryRunArgs) -> anyhow::Result<By> {
     checked(&args.who, args.why.as_deref().unwrap_or_default())
 }
 
-/// Of an action.
+/// For an action.
 pub(super) fn of_acts(args: &ByArgs) -> anyhow::Result<By> {
     checked(&args.who, &args.why)
 }

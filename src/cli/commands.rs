@@ -1,4 +1,4 @@
-//! What engines were asked to do: the history of commands, and the progress of one.
+//! `commands`: the history of what people asked engines to do, and the progress of one command.
 
 use serde_json::Value;
 
@@ -9,10 +9,10 @@ use super::output::text;
 use super::{Ended, Outcome, Session};
 use crate::command::CommandRecord;
 
-/// Commands in memory, at most.
+/// The largest number of commands in memory.
 const MOST: usize = 100_000;
 
-/// Letters of an answer in a list.
+/// The number of letters that a list shows of an answer.
 const ANSWER: usize = 60;
 
 pub(super) fn run(session: &mut Session<'_>, args: &CommandsArgs) -> Outcome {
@@ -76,7 +76,7 @@ fn print(session: &mut Session<'_>, commands: &[CommandRecord]) -> Outcome {
     Ok(Ended::Fine)
 }
 
-/// Its outcome, or its progress.
+/// The outcome of a command, or its progress.
 pub(super) fn outcome(asked: &CommandRecord) -> String {
     if let Some(words) = asked.answer.as_ref().and_then(said) {
         return short(&words, ANSWER);
@@ -85,7 +85,7 @@ pub(super) fn outcome(asked: &CommandRecord) -> String {
     told.as_ref().and_then(building).map_or("-".to_owned(), |told| progress(&told))
 }
 
-/// An answer in few words.
+/// A short form of an answer.
 fn said(answer: &Value) -> Option<String> {
     let words = ["error", "done", "waits_for"].iter().find_map(|name| answer.get(name)?.as_str());
     if let Some(words) = words {

@@ -1,4 +1,4 @@
-//! Completion scripts for shells.
+//! `completions`: completion scripts for shells.
 
 use clap::CommandFactory;
 

@@ -20,7 +20,7 @@ use crate::store::{EventStore, ProjectionStore};
 use crate::store::{LeaseStore, Notifier};
 use crate::value::Value;
 
-/// Hears of each step.
+/// Receives each step of the work.
 pub(super) type Progress<'p> = &'p mut dyn FnMut(&TableRows);
 
 /// What commands need of a store.
@@ -57,11 +57,11 @@ pub(super) trait Store: EventStore + ProjectionStore + LeaseStore + Notifier + I
     fn operations(&self, limit: usize) -> Result<Vec<Operation>, StoreError>;
     /// See [`Backend::back_up`].
     fn back_up(&self, to: &Path, goes_on: &mut dyn FnMut(u64, u64) -> bool) -> Result<u64, StoreError>;
-    /// Asks running engines.
+    /// A way to ask running engines.
     fn admin(&self) -> Admin<'static>;
-    /// Begins to build an engine of this process.
+    /// Begins to build an engine in this process.
     fn engine(&self) -> EngineBuilder;
-    /// Lets that engine keep its read models here instead of in the database of its events.
+    /// Makes that engine keep its read models in this store instead of the database of its events.
     fn keep_models(&self, engine: EngineBuilder) -> EngineBuilder;
     /// Removes the instances, tables and records of a measurement.
     fn erase(&self, tag: &str, projection: &Projection) -> Result<(), StoreError>;
@@ -156,14 +156,14 @@ where
 #[derive(Clone, Copy)]
 #[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "an SQLite file has neither"))]
 pub(super) struct Ways<'w> {
-    /// The URL that receives notifications of pushes, if it is another one.
+    /// The URL for listening to pushes, if it is not the database's own URL.
     pub(super) listen: Option<&'w str>,
-    /// Of the engine's own tables, if it is another one.
+    /// The schema of the engine's own tables, if it is not the default one.
     pub(super) schema: Option<&'w str>,
 }
 
-/// Opens a database; makes the file of an SQLite one where that is wanted. What looks like a connection string is never taken
-/// for a file.
+/// Opens a database. With `create` it may create the file of an SQLite database. It never takes a text that looks
+/// like a connection string for a file.
 pub(super) fn open(place: &str, create: bool, ways: Ways<'_>) -> anyhow::Result<std::sync::Arc<dyn Store>> {
     match look(place) {
         Look::Server => postgres(place, ways),
@@ -197,7 +197,7 @@ fn postgres(_: &str, _: Ways<'_>) -> anyhow::Result<std::sync::Arc<dyn Store>> {
 #[cfg(feature = "sqlite")]
 fn sqlite(path: &Path, create: bool) -> anyhow::Result<std::sync::Arc<dyn Store>> {
     if path.to_str().is_some_and(|place| place.starts_with("file:")) {
-        // An URI: only SQLite reads it.
+        // This is a URI, which only SQLite can read.
         if !create {
             look_inside(path)?;
         }
@@ -209,7 +209,8 @@ fn sqlite(path: &Path, create: bool) -> anyhow::Result<std::sync::Arc<dyn Store>
     Ok(std::sync::Arc::new(crate::sqlite::SqliteStore::open(path)?))
 }
 
-/// Opening a store changes the file (it gets a write-ahead log), so what is none of readside's has to be found out before.
+/// Refuses a file that is not a readside database. This comes before opening a store, because opening changes the
+/// file: it gets a write-ahead log.
 #[cfg(feature = "sqlite")]
 fn look_at_file(path: &Path, create: bool) -> anyhow::Result<()> {
     use std::io::Read;
@@ -257,7 +258,7 @@ fn sqlite(_: &Path, _: bool) -> anyhow::Result<std::sync::Arc<dyn Store>> {
     bail!("this readside was built without SQLite; build it with --features cli,sqlite, or name a postgres:// URL")
 }
 
-/// Refuses a database that was never set up, or not by this version.
+/// Refuses a database that is not set up, or that another version of the schema was set up in.
 pub(super) fn check_schema(store: &dyn Store) -> anyhow::Result<()> {
     let SchemaVersion { found, known } = store.schema()?;
     ensure!(

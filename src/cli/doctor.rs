@@ -1,4 +1,4 @@
-//! Whether all is well.
+//! `doctor`: finds out whether all is well.
 
 use serde::Serialize;
 
@@ -27,7 +27,7 @@ pub(super) fn run(session: &mut Session<'_>, args: &DoctorArgs) -> Outcome {
     } else {
         for Finding { check, verdict, found, remedy } in &findings {
             session.out.line(&format!("{verdict:<4}  {check:<13}  {}", plain(found)))?;
-            // It may hold statements to run, each on a line.
+            // The remedy may hold statements to run, each on its own line.
             for (at, line) in remedy.iter().flat_map(|remedy| remedy.lines()).enumerate() {
                 let before = if at == 0 { format!("{:21}-> ", "") } else { String::new() };
                 session.out.line(&format!("{before}{}", plain(line)))?;

@@ -1,4 +1,4 @@
-//! Failed events: looking at them, and acting on them.
+//! `failed`: shows failed events, and acts on them.
 
 use std::time::SystemTime;
 
@@ -14,10 +14,10 @@ use crate::builds::Build;
 use crate::failure::{FailedEvent, FailureQuery, FailureStatus, Intervention};
 use crate::query::{Query, SubQuery};
 
-/// Records in memory, at most.
+/// The largest number of records in memory.
 const PAGE: usize = 500;
 
-/// Interventions that are looked through for those of one event.
+/// How many interventions are searched for those of one event.
 const INTERVENTIONS: usize = 10_000;
 
 #[derive(Serialize)]
@@ -113,7 +113,7 @@ fn print(session: &mut Session<'_>, rows: Vec<(Vec<String>, String)>, is_full: b
     if is_full { session.out.remark("there may be more: --limit 0 for all") } else { Ok(()) }
 }
 
-/// The cells of an event, and why it failed.
+/// The cells of a failed event, and the reason of its failure.
 fn row(projection: &Build, held: &FailedEvent) -> (Vec<String>, String) {
     let attempt = &held.attempt;
     let cells = vec![
@@ -217,7 +217,8 @@ fn meaning(state: FailureStatus) -> &'static str {
 }
 
 impl Session<'_> {
-    /// Checks that there is something to try again: the event, or others of its aggregate if it is done already.
+    /// Checks that there is something to retry: the event, or other events of its aggregate if the event is done
+    /// already.
     pub(super) fn check_retry(
         &self,
         projection: (&str, Option<u32>),
@@ -236,8 +237,8 @@ impl Session<'_> {
         if self.store.failed_events(&build.key, &query.states(states))?.is_empty() { Err(error) } else { Ok(()) }
     }
 
-    /// Checks that an event is recorded as failed, in the build that readers see or in one beside it of the same
-    /// version. Where it is so in another version alone, the error names that one.
+    /// Checks that an event is recorded as failed in the build that readers see, or in a shadow of the same version.
+    /// If it failed only in another version, the error names that version.
     pub(super) fn held_in_some(
         &self,
         (projection, version): (&str, Option<u32>),

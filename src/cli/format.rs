@@ -1,5 +1,5 @@
-//! Words for people: numbers, times, and texts from the database, which may hold anything; and the way back, from
-//! arguments.
+//! Formats numbers, times and texts from the database for people, and parses such words in arguments. Texts from the
+//! database may hold anything.
 
 use std::time::{Duration, SystemTime};
 
@@ -27,17 +27,18 @@ pub(super) fn several(number: u64, what: &str) -> String {
     format!("{} {what}{}", count(number), if number == 1 { "" } else { "s" })
 }
 
-/// A moment as RFC 3339 has it, to the second.
+/// A time in RFC 3339, to the second.
 pub(super) fn moment(at: SystemTime) -> String {
     Timestamp::try_from(at).map_or_else(|_| value::time_text(at), |at| format!("{at:.0}"))
 }
 
-/// A moment as RFC 3339 has it, as exact as it is stored.
+/// A time in RFC 3339, as exact as it is stored.
 pub(super) fn exact_moment(at: SystemTime) -> String {
     Timestamp::try_from(at).map_or_else(|_| value::time_text(at), |at| at.to_string())
 }
 
-/// A text from the database, without characters that move the cursor or hide parts of it; an empty one in quotes.
+/// A text from the database, without characters that move the cursor or hide parts of the text. An empty text becomes
+/// `""`.
 pub(super) fn clean(text: &str) -> String {
     if text.is_empty() {
         return "\"\"".to_owned();
@@ -63,12 +64,12 @@ pub(super) fn short(text: &str, letters: usize) -> String {
     }
 }
 
-/// A text in which passwords of URLs, of connection strings and of URIs of files are stars.
+/// The text with stars in place of the passwords in URLs, connection strings and file URIs.
 pub(super) fn masked(text: &str) -> String {
     masked_urls(&masked_files(text))
 }
 
-/// With all that stands behind `file:` as messages show it.
+/// The text with each `file:` URI as messages show it.
 fn masked_files(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;
@@ -101,7 +102,7 @@ fn masked_urls(text: &str) -> String {
     masked_pairs(&shown)
 }
 
-/// What follows `://`: with user and password as far as the last `@`.
+/// Masks what follows `://`. User and password end at the last `@`.
 fn masked_url(url: &str) -> String {
     let Some((user, place)) = url.rsplit_once('@') else { return url.to_owned() };
     match user.split_once(':') {
@@ -110,7 +111,7 @@ fn masked_url(url: &str) -> String {
     }
 }
 
-/// What follows `password` and `=`, in any case, with spaces around it or in quotes.
+/// Masks what follows `password` and `=`, in upper or lower case, with spaces around it or in quotes.
 fn masked_pairs(text: &str) -> String {
     const KEY: &str = "password";
     let mut shown = String::with_capacity(text.len());
@@ -129,7 +130,7 @@ fn masked_pairs(text: &str) -> String {
     shown + rest
 }
 
-/// What follows a value, which may be in single quotes.
+/// The rest of the text behind a value, which may be in single quotes.
 fn behind_value(text: &str) -> &str {
     let inside = text.strip_prefix('\'');
     let mut letters = inside.unwrap_or(text).chars();
@@ -145,10 +146,10 @@ fn behind_value(text: &str) -> &str {
     }
 }
 
-/// `500ms`, `30s`, `5min`, `2h`, `1d`.
+/// Parses `500ms`, `30s`, `5min`, `2h`, `1d`.
 pub(super) fn parse_duration(text: &str) -> anyhow::Result<Duration> {
     let wanted = "for instance 500ms, 30s, 5min, 2h or 7d";
-    // For the parser, a day may have 23 hours.
+    // The parser takes a day for a day of the calendar, which may have 23 hours. So days are parsed here.
     if let Some(Ok(days)) = text.strip_suffix('d').map(str::parse::<u32>) {
         return Ok(Duration::from_hours(24 * u64::from(days)));
     }
@@ -156,7 +157,7 @@ pub(super) fn parse_duration(text: &str) -> anyhow::Result<Duration> {
     Duration::try_from(parsed).map_err(|_| anyhow!("it is negative; {wanted}"))
 }
 
-/// A moment, a day in UTC, or so long ago.
+/// Parses a time, a day in UTC, or a duration before now.
 pub(super) fn parse_time(text: &str) -> anyhow::Result<SystemTime> {
     if let Some(at) = value::parse_time(text) {
         return Ok(at);
@@ -167,12 +168,12 @@ pub(super) fn parse_time(text: &str) -> anyhow::Result<SystemTime> {
     let Ok(ago) = parse_duration(text) else {
         bail!("no time; for instance 2026-01-31T12:00:00Z, 2026-01-31 (UTC), or 2h for so long ago");
     };
-    // Before the first that is stored it would only be a slip, which a dry run should not make look right.
+    // A time before the first one that can be stored can only be a slip, and a dry run must not make it look right.
     let at = SystemTime::now().checked_sub(ago).filter(|at| value::within(*at) <= *at);
     at.context("so long ago there was no time that can be stored; for instance 2h, 30d or 365d")
 }
 
-/// `NAME=VALUE`.
+/// Parses `NAME=VALUE`.
 pub(super) fn parse_pair(text: &str) -> anyhow::Result<(String, String)> {
     let (name, value) = text.split_once('=').context("no pair; it has to be CONSTRAINT=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
@@ -233,7 +234,7 @@ mod tests {
             assert_eq!(outcome.is_ok(), ago == "1000000h", "{ago}: {outcome:?}");
         }
         assert!(parse_time("yesterday").unwrap_err().to_string().contains("for instance"));
-        // Contract: A8: to the ends of what is stored.
+        // Contract: A8: up to both ends of the range that can be stored.
         for end in ["0001-01-01T00:00:00.000000Z", "9999-12-31T23:59:59.999999Z"] {
             assert_eq!(value::time_text(parse_time(end).unwrap()), end);
             assert!(moment(parse_time(end).unwrap()).starts_with(&end[..19]));

@@ -1,5 +1,5 @@
-//! Arguments that may hold a password, so that no error shows them: connection strings, wherever they stand, also those
-//! with a slip, and what follows the word `password`.
+//! Finds arguments that may hold a password, so that no error shows them: connection strings in any place, also with
+//! a slip, and what follows the word `password`.
 
 use std::ffi::OsString;
 
@@ -8,7 +8,7 @@ use clap::error::{ContextKind, ContextValue};
 use super::format;
 use crate::conninfo::{Look, follows_secret_word, look, shown};
 
-/// Nothing shows these.
+/// Texts that must not be shown.
 pub(super) struct Hidden(Vec<String>);
 
 fn may_hold_secret(text: &str) -> bool {
@@ -33,13 +33,13 @@ impl Hidden {
                 hidden.extend([arg, bare, value].into_iter().filter(|text| !text.is_empty()).map(str::to_owned));
             }
         }
-        // The whole before its parts.
+        // Longer texts come first, so that a whole text is replaced before its parts.
         hidden.sort_by_key(|text| std::cmp::Reverse(text.len()));
         hidden.dedup();
         Self(hidden)
     }
 
-    /// The text with stars in their place, also where they were quoted.
+    /// Replaces the hidden texts with stars, also where the text quotes them.
     pub(super) fn masked(&self, text: &str) -> String {
         let mut shown = text.to_owned();
         for hidden in &self.0 {
@@ -52,7 +52,8 @@ impl Hidden {
         format::masked(&shown)
     }
 
-    /// The message about wrong arguments, if their own text would show one of these, or a part of it.
+    /// The message for wrong arguments that replaces clap's message, if clap's message would show a hidden text or a
+    /// part of it.
     pub(super) fn instead_of(&self, error: &clap::Error) -> Option<String> {
         let text = error.to_string();
         let mut said: Vec<&str> =

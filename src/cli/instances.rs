@@ -1,4 +1,4 @@
-//! Instances with their heads, and where a projection stands in them.
+//! `instances`: lists instances with their heads, and how far a projection is in them.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ struct InstanceLine {
     standing: Option<Standing>,
 }
 
-/// Where a projection stands.
+/// How far a projection is in an instance.
 #[derive(Serialize)]
 struct Standing {
     relevant_head: i64,

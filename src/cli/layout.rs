@@ -1,10 +1,10 @@
-//! Tables in a given width: columns side by side while their words fit, else row by row. No word is broken inside, and no
-//! column is wider than what it holds.
+//! Lays out tables in a given width: the columns stand side by side if their words fit, otherwise each row gets its
+//! own lines. No word is broken, and no column is wider than its content.
 
-/// Between two columns.
+/// The number of spaces between two columns.
 const GAP: usize = 2;
 
-/// The indent of the continuation of a row that does not fit on one line.
+/// The indent of the second and later lines of a row.
 const INDENT: &str = "  ";
 
 /// A column of a table.
@@ -27,13 +27,13 @@ pub(super) const fn number(name: &'static str) -> Column {
 /// A table as lines.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Lines {
-    /// None where each row names its columns itself.
+    /// Empty if each row names its columns.
     pub(super) header: Vec<String>,
-    /// One row's lines each.
+    /// The lines of each row.
     pub(super) rows: Vec<Vec<String>>,
 }
 
-/// Without a limit each row is one line.
+/// Lays out a table. Without a limit each row is one line.
 pub(super) fn table(columns: &[Column], rows: &[Vec<String>], limit: Option<usize>) -> Lines {
     let cells = |at: usize| rows.iter().filter_map(move |row| row.get(at)).map(String::as_str);
     let name = |column: &Column| column.name;
@@ -60,12 +60,13 @@ pub(super) fn table(columns: &[Column], rows: &[Vec<String>], limit: Option<usiz
     }
 }
 
-/// Widths between the least and the most that each column can use, in all at most the limit; none where the least is more.
+/// Widths between the least and the most that each column can use, in all at most the limit. `None` if even the least
+/// widths exceed it.
 fn fitted(least: &[usize], most: &[usize], limit: usize) -> Option<Vec<usize>> {
     let gaps = GAP * least.len().saturating_sub(1);
     let mut left = limit.checked_sub(gaps + least.iter().sum::<usize>())?;
     let mut widths = least.to_vec();
-    // The narrowest of those that want more gets one more, until nothing is left.
+    // Of the columns that want more, the narrowest gets one more, until the limit is used up.
     while left > 0 {
         let wanting = widths.iter_mut().zip(most).filter(|(width, most)| **width < **most);
         let Some((narrowest, _)) = wanting.min_by_key(|(width, _)| **width) else { break };
@@ -90,7 +91,7 @@ fn side_by_side(columns: &[Column], widths: &[usize], row: &[String]) -> Vec<Str
     (0..height).map(line).collect()
 }
 
-/// Each cell after the name of its column, as many on a line as fit.
+/// Writes each cell behind the name of its column, as many on a line as fit.
 fn one_by_one(columns: &[Column], row: &[String], limit: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for (column, cell) in columns.iter().zip(row).filter(|(_, cell)| !cell.is_empty()) {
@@ -115,7 +116,7 @@ fn one_by_one(columns: &[Column], row: &[String], limit: usize) -> Vec<String> {
     lines
 }
 
-/// The text in lines of at most this width, broken between words only: a longer word has its own line.
+/// The text in lines of at most this width. Lines break between words only, so a longer word is alone on its line.
 pub(super) fn wrapped(text: &str, limit: Option<usize>) -> Vec<String> {
     let limit = limit.unwrap_or(usize::MAX);
     if width(text) <= limit {
@@ -134,7 +135,7 @@ pub(super) fn wrapped(text: &str, limit: Option<usize>) -> Vec<String> {
     lines
 }
 
-/// How many columns of a terminal it takes. Letters that some terminals show two columns wide count as two.
+/// The width of a text in a terminal. Letters that some terminals show two columns wide count as two.
 fn width(text: &str) -> usize {
     text.chars().map(|letter| if letter < '\u{1100}' { 1 } else { 2 }).sum()
 }

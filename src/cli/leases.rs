@@ -1,4 +1,4 @@
-//! Who works on what.
+//! `leases`: shows which process works on what.
 
 use serde::Serialize;
 

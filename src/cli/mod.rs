@@ -1,7 +1,7 @@
 //! The command line: looks into a store and acts on it, for people and for scripts.
 //!
-//! `options` says what can be asked, `database` opens what it is asked of, and each command has its own file. What
-//! all of them print goes through `output`.
+//! `options` defines the arguments, `database` opens the database, and each command has its own file. All of them
+//! print through `output`.
 
 mod backup;
 mod bench;
@@ -48,20 +48,20 @@ use hidden::Hidden;
 use options::{Command, Options};
 use output::{ClosedOutput, Output};
 
-/// How a command ended that did what it was asked to.
+/// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ended {
     /// All is well.
     Fine,
     /// The arguments were wrong.
     Misused,
-    /// It did not do what it was asked to, and has said why.
+    /// The command did not do what it was asked to do, and has said why.
     Failed,
-    /// It found what scripts look out for.
+    /// The command found a problem that scripts look for.
     Found,
-    /// A projection stands still that readers see.
+    /// A projection that readers see is stuck.
     Stuck,
-    /// A signal ended it before it was through.
+    /// A signal ended the command before it was done.
     Interrupted,
 }
 
@@ -80,23 +80,23 @@ impl From<Ended> for ExitCode {
 
 type Outcome = anyhow::Result<Ended>;
 
-/// Where commands are carried out.
+/// Where a command is carried out.
 struct Session<'s> {
-    /// The read models, with states, commands and all else that engines keep.
+    /// The store of the read models, their states, the commands, and everything else that engines keep.
     store: Arc<dyn Store>,
-    /// The events; the same store unless they are in another database.
+    /// The store of the events. It is the same store unless the events are in another database.
     events: Arc<dyn Store>,
-    /// True when they are.
+    /// True if the events are in another database.
     has_two_databases: bool,
-    /// As it was given, with its secrets.
+    /// The database as the user named it, with its secrets.
     database: &'s str,
     /// The projections whose code this process has.
     projections: &'s [Projection],
     out: Output,
 }
 
-/// Carries out what the arguments of this process say, and returns its exit code. A service that hands over its
-/// projections gets its own `readside` command, which can also do what needs their code.
+/// Carries out the arguments of this process, and returns its exit code. A service that passes its projections gets
+/// its own `readside` command, which can also do what needs the code of a projection.
 ///
 /// # Examples
 /// ```no_run
@@ -111,11 +111,11 @@ pub fn run(projections: Vec<Projection>) -> ExitCode {
     run_from(std::env::args_os(), projections)
 }
 
-/// As [`run`], with arguments of the caller's, of which the first one is the command's name.
+/// As [`run`], with the caller's arguments. The first one is the name of the command.
 #[must_use]
 #[expect(clippy::needless_pass_by_value, reason = "a call is one line of `main`")]
 pub fn run_from(args: impl IntoIterator<Item = impl Into<OsString>>, projections: Vec<Projection>) -> ExitCode {
-    // A service may have set a logger.
+    // The service may have set a logger already.
     let _ = env_logger::try_init();
     let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
     let hidden = Hidden::of(&args);
@@ -150,9 +150,9 @@ fn carry_out(args: Vec<OsString>, hidden: &Hidden, projections: &[Projection]) -
         _ => None,
     };
     let listen = listen.filter(|url| !url.is_empty());
-    // Set to nothing it means nothing, for scripts.
+    // An empty value counts as none, which helps scripts.
     let elsewhere = options.events_url.as_deref().filter(|place| !place.is_empty() && *place != database);
-    // It is of events that one hears.
+    // Listening is for events, so it belongs to the database of the events.
     let schema = options.schema.as_deref().filter(|schema| !schema.is_empty());
     let own = Ways { listen: listen.filter(|_| elsewhere.is_none()), schema };
     let store = database::open(database, matches!(options.command, Command::Setup(_)), own)?;
@@ -164,7 +164,7 @@ fn carry_out(args: Vec<OsString>, hidden: &Hidden, projections: &[Projection]) -
         None => Arc::clone(&store),
     };
     let mut session = Session { store, events, has_two_databases: elsewhere.is_some(), database, projections, out };
-    // A copy is made before a new version sets up, too.
+    // A backup works on an older schema too, so that people can make it before a new version sets up.
     if !matches!(options.command, Command::Setup(_) | Command::Backup(_) | Command::Doctor(_)) {
         database::check_schema(&*session.store)?;
         if session.has_two_databases {
@@ -172,7 +172,7 @@ fn carry_out(args: Vec<OsString>, hidden: &Hidden, projections: &[Projection]) -
         }
     }
     let outcome = dispatch(&mut session, &options.command).and_then(|ended| match ended {
-        // Whatever the output takes, that was said on standard error.
+        // The failure was reported on standard error, so a failing output does not matter.
         Ended::Failed => Ok(ended),
         _ => session.out.flush().map(|()| ended),
     });
@@ -217,7 +217,7 @@ fn dispatch(session: &mut Session<'_>, command: &Command) -> Outcome {
     }
 }
 
-/// Refuses what acts on the data of one database, whichever it holds.
+/// Refuses a command that acts on the data of one database only.
 fn ensure_two_databases(command: &Command) -> anyhow::Result<()> {
     let (name, order) = match command {
         Command::Setup(_) => ("setup", ""),
@@ -234,7 +234,7 @@ fn ensure_two_databases(command: &Command) -> anyhow::Result<()> {
 }
 
 impl Session<'_> {
-    /// How all projections are doing.
+    /// The status of all projections.
     fn status(&self, system: bool) -> Result<Status, StoreError> {
         if self.has_two_databases {
             status_of_two(&*self.events, &*self.store, system)
@@ -244,7 +244,7 @@ impl Session<'_> {
     }
 }
 
-/// Tells of trouble of the database that passes, to who looks again anyway; returns any other error.
+/// For a command that looks again and again: reports a database error that will pass, and returns any other error.
 fn passes(error: anyhow::Error) -> anyhow::Result<()> {
     let passes = error.downcast_ref::<StoreError>().is_some_and(StoreError::is_transient)
         || matches!(error.downcast_ref(), Some(OperateError::Store(error)) if error.is_transient());
@@ -262,11 +262,11 @@ fn no_database() -> clap::Error {
     )
 }
 
-/// Help, version, or what is wrong with the arguments; these may hold a password.
+/// Prints the help, the version, or what is wrong with the arguments. The arguments may hold a password.
 fn said(error: &clap::Error, hidden: &Hidden) -> Ended {
     match hidden.instead_of(error) {
         Some(text) => eprint!("{text}"),
-        // A closed output is no matter here.
+        // A closed output does not matter here.
         None => _ = error.print(),
     }
     if error.use_stderr() { Ended::Misused } else { Ended::Fine }

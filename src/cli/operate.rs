@@ -1,5 +1,5 @@
-//! Operations that need the code of a projection: a command on record asks an engine that runs it. If none is alive and
-//! this process has the code, it starts an engine until the work is done.
+//! Operations that need the code of a projection. A command on record asks an engine that runs the projection. If no
+//! such engine is alive and this process has the code, it starts its own engine until the work is done.
 
 use std::time::{Duration, Instant};
 
@@ -22,20 +22,20 @@ use crate::error::{OperateError, Unanswered};
 use crate::failure::By;
 use crate::projection::Projection;
 
-/// How long an engine may take to begin what it is asked for, unless `--timeout` says otherwise.
+/// How long an engine may take to begin a command, unless `--timeout` says otherwise.
 const BEGIN: Duration = Duration::from_mins(10);
 
-/// How long the threads of an engine of this process may take to end.
+/// How long the threads of this process's engine may take to end.
 const END: Duration = Duration::from_secs(10);
 
-/// The name of an engine of this process, in the list of members.
+/// The name of this process's engine in the list of members.
 const NAME: &str = "readside command line";
 
-/// What became of a command.
+/// What is known of a command at the end of the wait.
 pub(super) enum Told {
     /// The report.
     Answer(Value),
-    /// It goes on without this process.
+    /// The command goes on without this process.
     GoesOn(Ended),
 }
 
@@ -45,7 +45,7 @@ struct Started {
 }
 
 impl Session<'_> {
-    /// Has an engine do something, and waits for its answer.
+    /// Asks an engine to do something, and waits for the answer.
     pub(super) fn operate(
         &mut self,
         (projection, version): (&str, Option<u32>),
@@ -69,7 +69,8 @@ impl Session<'_> {
                 if wait.detach {
                     bail!("no engine is alive that would go on with it: leave --detach out, and this process does it");
                 }
-                // Before this process is one that could be waited for: whatever nobody is at makes way.
+                // The command is put on record before this process counts as a member. So a command that no engine
+                // works on does not block it.
                 let id = remote.put(projection, Some(code.version()), command, by)?;
                 let engine = self.engine(projection);
                 if engine.is_err() {
@@ -86,7 +87,7 @@ impl Session<'_> {
         Ok(told)
     }
 
-    /// As [`operate`](Self::operate), and prints the report: as JSON, or by `words`, which judges it too.
+    /// As [`operate`](Self::operate), and prints the report: as JSON, or through `words`, which also judges it.
     pub(super) fn operated<T: DeserializeOwned>(
         &mut self,
         projection: &str,
@@ -98,7 +99,7 @@ impl Session<'_> {
         self.operated_in((projection, None), command, by, wait, words)
     }
 
-    /// The same by the code of a version.
+    /// The same, with the code of a given version.
     pub(super) fn operated_in<T: DeserializeOwned>(
         &mut self,
         projection: (&str, Option<u32>),
@@ -122,10 +123,10 @@ impl Session<'_> {
         self.projections.iter().find(|code| code.name() == projection)
     }
 
-    /// An engine of this process, if it has the code of the projection.
+    /// Starts an engine in this process, if it has the code of the projection.
     fn engine(&self, projection: &str) -> anyhow::Result<Option<Engine>> {
         let Some(code) = self.code(projection) else { return Ok(None) };
-        // What becomes of events that fail is for the engines of the service to say, by their policy.
+        // The policy of the service's engines decides about failing events, not this engine.
         let handler = HandlerConfig {
             max_failure_count: u32::MAX,
             max_lasting_failure_count: u32::MAX,
@@ -146,9 +147,9 @@ impl Session<'_> {
         Ok(Told::GoesOn(Ended::Fine))
     }
 
-    /// Waits for the answer of a command, until a signal or the time-out. If no engine is alive that could do the work
-    /// and this process has the code, its own engine does it. If the wait ends early, this withdraws a command that no
-    /// engine has begun.
+    /// Waits for the answer of a command, until a signal or the time-out. If no engine that could do the work is
+    /// alive and this process has the code, its own engine does the work. If the wait ends early and no engine has
+    /// begun the command, this withdraws it.
     pub(super) fn follow(
         &mut self,
         remote: &Admin<'_>,
@@ -180,7 +181,7 @@ impl Session<'_> {
             (told, None) => told,
             (told, Some(engine)) => {
                 engine.shutdown(END)?;
-                // It may have come to its end meanwhile.
+                // The command may have ended meanwhile.
                 if told.is_err() { remote.answer(id, Duration::ZERO) } else { told }
             }
         };
@@ -208,7 +209,7 @@ impl Session<'_> {
     }
 }
 
-/// How far a command is, on a terminal.
+/// Shows the progress of a command on a terminal.
 fn show(bar: &ProgressBar, asked: &CommandRecord) {
     let told = asked.progress.as_ref().and_then(building);
     if let Some(told) = told {
@@ -222,10 +223,10 @@ fn show(bar: &ProgressBar, asked: &CommandRecord) {
     bar.tick();
 }
 
-/// Letters of a bar.
+/// The number of letters in a bar.
 const BAR: i64 = 30;
 
-/// A bar that is full when all is done, and only then.
+/// A bar that is full only when all is done.
 fn filled(done: i64, total: i64) -> String {
     let (done, total) = (done.max(0), total.max(done).max(1));
     let full = usize::try_from(done.saturating_mul(BAR) / total).unwrap_or(0);
@@ -233,7 +234,7 @@ fn filled(done: i64, total: i64) -> String {
     format!("{}{}", "█".repeat(full), "░".repeat(left))
 }
 
-/// How far a build is; of a reset, the filling.
+/// How far a build is. For a reset, how far its filling is.
 pub(super) fn building(told: &Value) -> Option<BuildProgress> {
     serde_json::from_value(told.get("progress").unwrap_or(told).clone()).ok()
 }
@@ -242,7 +243,7 @@ pub(super) fn building(told: &Value) -> Option<BuildProgress> {
 pub(super) fn progress(told: &BuildProgress) -> String {
     let BuildProgress { step, done, total, per_second, seconds_left, waits_for, .. } = told;
     let mut words = vec![step.to_string()];
-    // Events that are pushed meanwhile may be done before they are counted.
+    // Events that are pushed meanwhile may be applied before they are counted.
     let total = total.max(done);
     if *total > 0 {
         let part = done.saturating_mul(100) / total;
@@ -273,7 +274,7 @@ mod tests {
         format!("{} {}", filled(done, total), progress(&told))
     }
 
-    // Contract: O2: what is told of a command is true.
+    // Contract: O2: what the bar shows of a command is true.
     #[test]
     fn a_bar_is_full_when_all_is_done() {
         let (full, empty) = ("█".repeat(30), "░".repeat(30));

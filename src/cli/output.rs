@@ -1,4 +1,4 @@
-//! Everything that commands print: lines, tables for people, JSON for scripts.
+//! Everything that commands print: lines, tables for people, and JSON for scripts.
 
 use std::io::{self, BufWriter, IsTerminal, Write};
 
@@ -9,7 +9,7 @@ use super::layout;
 pub(super) use super::layout::{Column, number, text};
 use crate::plain::is_hidden;
 
-/// Who read the output went away. Nothing is wrong then.
+/// The reader of the output went away, which is no failure.
 #[derive(Debug, thiserror::Error)]
 #[error("nobody reads the output any more")]
 pub(super) struct ClosedOutput;
@@ -19,11 +19,11 @@ pub(super) struct Output {
     json: bool,
     quiet: bool,
     terminal: bool,
-    /// Letters of a line, where something limits them.
+    /// The width of a line, if it is limited.
     width: Option<usize>,
-    /// What this command has changed for good, in words.
+    /// What this command has changed permanently, in words.
     changed: Option<String>,
-    /// Why that could not be told.
+    /// The error that kept the output from saying so.
     lost: Option<anyhow::Error>,
 }
 
@@ -35,12 +35,12 @@ impl Output {
         Self { out: BufWriter::new(io::stdout()), json, quiet, terminal, width, changed: None, lost: None }
     }
 
-    /// From now on the command has changed something, and an output that takes nothing makes no failure of it.
+    /// Notes that the command has changed something. From now on a failing output is not a failure of the command.
     pub(super) fn changed(&mut self, what: impl Into<String>) {
         self.changed = Some(what.into());
     }
 
-    /// The outcome of the command; an error that came after the change says that it is made.
+    /// The outcome of the command. If an error came after a change, it says that the change was made.
     pub(super) fn judged<T>(&self, outcome: anyhow::Result<T>) -> anyhow::Result<T> {
         match &self.changed {
             Some(changed) => outcome.with_context(|| format!("{changed}, but what came afterwards failed")),
@@ -48,12 +48,12 @@ impl Output {
         }
     }
 
-    /// What was changed though nobody could be told, and why not.
+    /// What was changed although the output could not say so, and why it could not.
     pub(super) fn untold(&mut self) -> Option<(String, anyhow::Error)> {
         Some((self.changed.clone()?, self.lost.take()?))
     }
 
-    /// True when scripts read what is printed.
+    /// True if the output is for scripts.
     pub(super) fn is_json(&self) -> bool {
         self.json
     }
@@ -72,32 +72,32 @@ impl Output {
         self.written(outcome)
     }
 
-    /// A line that scripts do not need, and that `--quiet` leaves out.
+    /// Prints a line for people only. `--quiet` leaves it out.
     pub(super) fn remark(&mut self, text: &str) -> anyhow::Result<()> {
         if self.json || self.quiet { Ok(()) } else { self.line(text) }
     }
 
-    /// One line of JSON.
+    /// Prints one line of JSON.
     pub(super) fn object(&mut self, value: &impl Serialize) -> anyhow::Result<()> {
         let text = serde_json::to_string(value)?;
-        // Only texts in it can hold such characters, where an escape means the same. Scripts get it as it was given.
+        // Such characters can only be inside texts, where an escape means the same. Scripts get the text unchanged.
         if self.terminal { self.line(&escaped(&text)) } else { self.line(&text) }
     }
 
-    /// Text that is printed as it is.
+    /// Prints bytes unchanged.
     pub(super) fn raw(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
         let outcome = self.out.write_all(bytes);
         self.written(outcome)
     }
 
-    /// Columns without lines between. Where nothing limits the width, each row is one line.
+    /// Prints a table. If the width is not limited, each row is one line.
     #[expect(clippy::needless_pass_by_value, reason = "callers collect the rows for this")]
     pub(super) fn table(&mut self, columns: &[Column], rows: Vec<Vec<String>>) -> anyhow::Result<()> {
         let shown = layout::table(columns, &rows, self.width);
         shown.header.iter().chain(shown.rows.iter().flatten()).try_for_each(|line| self.line(line))
     }
 
-    /// The same, with a text below each row that may be longer than any column should be.
+    /// As [`table`](Self::table), with a text below each row that may be longer than a column should be.
     pub(super) fn told_table(&mut self, columns: &[Column], rows: Vec<(Vec<String>, String)>) -> anyhow::Result<()> {
         let (rows, texts): (Vec<Vec<String>>, Vec<String>) = rows.into_iter().unzip();
         let shown = layout::table(columns, &rows, self.width);
@@ -129,7 +129,7 @@ impl Output {
     }
 }
 
-/// JSON without characters that a terminal would obey.
+/// JSON without characters that control a terminal.
 fn escaped(json: &str) -> String {
     let mut shown = String::with_capacity(json.len());
     for letter in json.chars() {
@@ -142,13 +142,14 @@ fn escaped(json: &str) -> String {
     shown
 }
 
-/// An error once nobody can read the output any more, where the system tells before something is written.
+/// Returns an error if nobody can read the output any more. Only some systems can tell that before a write.
 pub(super) fn check_reader() -> anyhow::Result<()> {
     if is_read() { Ok(()) } else { Err(ClosedOutput.into()) }
 }
 
-/// False when standard output is a pipe that nobody reads. Nothing out of an empty pipe is copied into it: Linux does that
-/// from pipe to pipe without a write, and refuses it where there is no reader. Elsewhere it does nothing, and the next write tells.
+/// False if standard output is a pipe without a reader. To find out, it copies the content of an empty pipe into
+/// standard output: Linux does that without a write, and refuses it if there is no reader. On other systems it
+/// returns true, and the next write finds out.
 #[cfg(target_os = "linux")]
 fn is_read() -> bool {
     use std::os::fd::AsFd;

@@ -1,4 +1,4 @@
-//! Pausing a projection, and letting it go on.
+//! `pause` and `resume`: pause a projection, and let it go on.
 
 use serde::Serialize;
 
@@ -18,7 +18,7 @@ pub(super) fn run(session: &mut Session<'_>, args: &PauseArgs, on: bool) -> Outc
     let (projection, instance) = (args.projection.as_str(), args.instance.as_deref());
     let by = by::of_acts(&args.by)?;
     session.build(projection, None)?;
-    // A pause can be lifted though the instance that it is for is gone.
+    // A pause can be lifted even if its instance no longer exists.
     if let Some(instance) = instance.filter(|_| on) {
         session.check_instance(instance)?;
     }

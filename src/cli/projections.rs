@@ -1,4 +1,4 @@
-//! Finds a projection by its name, among those in the database and those whose code this process has.
+//! Finds a projection by its name, in the database and in the code of this process.
 
 use anyhow::bail;
 
@@ -7,13 +7,13 @@ use super::format::clean;
 use crate::builds::{Build, Phase};
 use crate::query::HeadsRequest;
 
-/// `users@3`, or `users@3 (next)` for a build beside the one of this name.
+/// `users@3`, or `users@3 (next)` for the shadow of this build.
 pub(super) fn shown(projection: &str, version: u32, mark: Option<&str>) -> String {
     let mark = mark.map_or(String::new(), |mark| format!(" ({})", clean(mark)));
     format!("{}@{version}{mark}", clean(projection))
 }
 
-/// The same of a build.
+/// The same for a build.
 pub(super) fn shown_build(build: &Build) -> String {
     shown(build.key.projection(), build.key.version, build.key.mark())
 }
@@ -24,12 +24,12 @@ impl Session<'_> {
         Ok(self.store.builds().builds()?)
     }
 
-    /// The build of a projection that readers see, or that of the version that is asked for.
+    /// The build of a projection that readers see, or the build of the given version.
     pub(super) fn build(&self, name: &str, version: Option<u32>) -> anyhow::Result<Build> {
         let all = self.builds()?;
         let of_name: Vec<&Build> = all.iter().filter(|build| build.key.projection() == name).collect();
         let wanted = |build: &&&Build| version.is_none_or(|version| build.key.version == version);
-        // The live one first, then the latest one, then the one under the plain name.
+        // The live build comes first, then the highest version, then the build with the plain name.
         let rank = |build: &&&Build| (build.phase == Phase::Live, build.key.version, build.key.mark().is_none());
         if let Some(found) = of_name.iter().filter(wanted).max_by_key(rank) {
             return Ok((**found).clone());
@@ -48,7 +48,7 @@ impl Session<'_> {
         bail!("there is no projection {name:?} here; there are: {}", known.join(", "))
     }
 
-    /// Refuses an instance without any event.
+    /// Refuses an instance that has no event.
     pub(super) fn check_instance(&self, instance: &str) -> anyhow::Result<()> {
         let request = HeadsRequest { instances: vec![instance.into()], limit: 1, ..HeadsRequest::default() };
         if self.events.heads(&request)?.is_empty() {

@@ -1,4 +1,4 @@
-//! Rebuilding read models, and which build readers see.
+//! `rebuild`, `builds` and `reset`: rebuild read models, and say which build readers see.
 
 use super::by;
 use super::format::{clean, count, positions, several};
@@ -50,7 +50,7 @@ pub(super) fn report(session: &mut Session<'_>, report: &RebuildReport) -> Outco
     left_out(session, &report.left_out)
 }
 
-/// What is not in a read model, although the log has it.
+/// Prints what a read model lacks although the log has it.
 fn left_out(session: &mut Session<'_>, left: &LeftOut) -> Outcome {
     if !session.out.is_json() && (!left.is_empty() || left.discarded > 0) {
         session.out.line(&format!("left out: {}", clean(&left.to_string())))?;
@@ -58,7 +58,7 @@ fn left_out(session: &mut Session<'_>, left: &LeftOut) -> Outcome {
     Ok(if left.is_empty() { Ended::Fine } else { Ended::Found })
 }
 
-/// The difference between old and new.
+/// Prints the difference between old and new rows.
 fn compared(session: &mut Session<'_>, comparison: &Comparison) -> anyhow::Result<()> {
     let row = |table: &TableComparison| {
         let TableComparison { table, old_rows, new_rows, added, gone, changed, not_comparable, .. } = table;
@@ -139,7 +139,7 @@ fn changed(session: &mut Session<'_>, change: &Change) -> Outcome {
     }
 }
 
-/// What was tried again and is refused again.
+/// Prints the events that a retry refused again.
 fn refused(session: &mut Session<'_>, mended: &RetryOutcome) -> Outcome {
     if !session.out.is_json() {
         let row = |one: &Refused| {

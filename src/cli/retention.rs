@@ -1,4 +1,4 @@
-//! Forgetting and archiving: what is erased, removed or moved, and who did it.
+//! Erasing, removing and archiving, and the record of who did it.
 
 use anyhow::Context;
 use indicatif::ProgressBar;
@@ -20,7 +20,7 @@ use crate::failure::By;
 use crate::retention::{AffectedProjection, Archival, Operation, Redaction, TableRows};
 use crate::state::ProjectionKey;
 
-/// Operations in memory, at most.
+/// The largest number of operations in memory.
 const MOST: usize = 100_000;
 
 pub(super) fn redact(session: &mut Session<'_>, args: &RedactArgs) -> Outcome {
@@ -66,7 +66,7 @@ pub(super) fn redact(session: &mut Session<'_>, args: &RedactArgs) -> Outcome {
     Ok(ended)
 }
 
-/// Rebuilds the instance of a read model that may show what was erased.
+/// Rebuilds the instance in a read model that may show what was erased.
 fn rebuild(session: &mut Session<'_>, args: &RedactArgs, affected: &AffectedProjection) -> Outcome {
     let by = By {
         why: format!("what it shows was erased: {}", args.by.why.as_deref().unwrap_or_default()),
@@ -79,7 +79,7 @@ fn rebuild(session: &mut Session<'_>, args: &RedactArgs, affected: &AffectedProj
     rebuilt.with_context(|| format!("rebuilding instance {:?} of projection {projection:?}", args.instance))
 }
 
-/// What may still show what was erased, and the command that helps.
+/// Says which read model may still show what was erased, and which command helps.
 fn still_shows(affected: &AffectedProjection, build: Option<&Build>, instance: &str) -> String {
     let key = ProjectionKey { name: affected.projection.as_str().into(), version: affected.version };
     let what = shown(key.projection(), key.version, key.mark());
@@ -203,7 +203,7 @@ pub(super) fn operations(session: &mut Session<'_>, args: &OperationsArgs) -> Ou
     Ok(Ended::Fine)
 }
 
-/// What an operation was about, in words: of a JSON document what it holds, without what is not so.
+/// What an operation was about, in words made from its JSON document. Values that are false are left out.
 fn subject(document: &str) -> String {
     let told = serde_json::from_str(document).ok().and_then(|document| words(&document));
     told.filter(|told| !told.is_empty()).unwrap_or_else(|| "-".to_owned())
@@ -235,7 +235,7 @@ fn object(session: &mut Session<'_>, report: &impl Serialize) -> Outcome {
     Ok(Ended::Fine)
 }
 
-/// Counts rows on a terminal while the work goes on.
+/// Does the work, and counts its rows on a terminal.
 fn with_progress<T>(
     session: &Session<'_>,
     work: impl FnOnce(&mut dyn FnMut(&TableRows)) -> anyhow::Result<T>,

@@ -1,4 +1,4 @@
-//! The status page.
+//! `serve`: the status page.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,16 +12,16 @@ use super::{Ended, Outcome, Session};
 use crate::admin::Doctor;
 use crate::serve::{Examine, Place, ServeOptions, serve};
 
-/// Between two looks whether a signal came.
+/// The pause between two checks for a signal.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// For its threads to end.
+/// How long the threads may take to end.
 const END: Duration = Duration::from_secs(5);
 
 #[derive(Serialize)]
 struct Serving {
     address: String,
-    /// None of a socket.
+    /// `None` for a socket.
     url: Option<String>,
 }
 
@@ -72,7 +72,7 @@ fn options(args: &ServeArgs) -> anyhow::Result<ServeOptions> {
     Ok(if args.show_payloads { options.show_payloads() } else { options })
 }
 
-/// Of a file, or of the environment; never of the arguments, which others see.
+/// The password from a file or from the environment. It is never an argument, because other users can see those.
 fn password(args: &ServeArgs) -> anyhow::Result<Option<String>> {
     let password = match &args.password_file {
         Some(file) => {

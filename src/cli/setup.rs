@@ -1,4 +1,4 @@
-//! The engine's tables, and those of the projections whose code this process has.
+//! `setup`: creates the engine's tables, and those of the projections whose code this process has.
 
 use anyhow::ensure;
 use serde::Serialize;
@@ -17,14 +17,14 @@ struct SetupLine {
 pub(super) fn run(session: &mut Session<'_>, args: &SetupArgs) -> Outcome {
     let projections: Vec<&Projection> = session.projections.iter().collect();
     if args.sql || args.grant_to.is_some() {
-        // Where all is set up, grants are all that is left to run.
+        // If everything is set up, only the grants remain to be run.
         let is_there = || session.store.verify(&projections).is_ok();
         let mut sql = match &args.grant_to {
             Some(_) if !args.sql || is_there() => String::new(),
             _ => session.store.setup_sql(&projections)?,
         };
         if let Some(role) = &args.grant_to {
-            // It would be printed in each line.
+            // The script would show it in each line.
             ensure!(
                 look(role) == Look::File,
                 "what --grant-to names looks like a connection string and may hold a password, so it is not shown; name a role"

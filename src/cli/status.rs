@@ -1,4 +1,4 @@
-//! How projections are doing.
+//! `status`: shows how projections are doing.
 
 use std::collections::HashSet;
 use std::time::SystemTime;
@@ -32,25 +32,25 @@ const COLUMNS: [Column; 10] = [
 
 const SPEED: [Column; 2] = [number("PER S"), number("LEFT")];
 
-/// Moves to the top of a terminal and clears what is below.
+/// Moves the cursor to the top of a terminal and clears the rest.
 const FROM_TOP: &[u8] = b"\x1b[H\x1b[2J";
 
-/// The latest commands, of which those that go on are shown.
+/// The latest commands. Those of them that still run are shown.
 const COMMANDS: usize = 100;
 
 const ELSEWHERE: &str = "the events are elsewhere; if that is a database of readside too, name it with --events-url";
 
-/// Standstills that are told of in words.
+/// How many standstills are described.
 const STANDSTILLS: usize = 10;
 
-/// Pauses that are told of in words.
+/// How many pauses are described.
 const PAUSES: usize = 10;
 
 #[derive(Serialize)]
 struct StatusReport<'s> {
     #[serde(flatten)]
     status: &'s Status,
-    /// What engines are asked for and have not answered yet.
+    /// The commands that engines have not answered yet.
     commands: &'s [CommandRecord],
 }
 
@@ -90,7 +90,7 @@ pub(super) fn run(session: &mut Session<'_>, args: &StatusArgs) -> Outcome {
     }
 }
 
-/// The same word as `/health` has.
+/// Prints the same word as `/health`.
 fn probe(session: &mut Session<'_>, status: &Status) -> anyhow::Result<()> {
     let found = crate::serve::judge(status);
     if session.out.is_json() {
@@ -116,7 +116,7 @@ fn look(session: &Session<'_>, args: &StatusArgs) -> anyhow::Result<(Status, Vec
     Ok((status, commands))
 }
 
-/// Whether what readers see stands still, or passes a limit.
+/// Whether a projection that readers see is stuck, or a limit is exceeded.
 fn judge(args: &StatusArgs, status: &Status) -> Outcome {
     let is_stuck = |projection: &ProjectionStatus| projection.is_live() && projection.verdict == Verdict::Stuck;
     if status.projections.iter().any(is_stuck) {
@@ -199,7 +199,7 @@ fn cells(projection: &ProjectionStatus, now: SystemTime) -> Vec<String> {
     ]
 }
 
-/// What heads say is not known where these are elsewhere.
+/// The cell, or `?` if its value needs heads that are in another database.
 pub(super) fn known(projection: &ProjectionStatus, cell: String) -> String {
     if projection.events_elsewhere { "?".to_owned() } else { cell }
 }
@@ -223,7 +223,7 @@ fn state(projection: &ProjectionStatus) -> String {
     words.join(", ")
 }
 
-/// The verdict with its reason in two words, and for how long.
+/// The verdict, with its reason in two words and its duration.
 fn verdict(projection: &ProjectionStatus, now: SystemTime) -> String {
     let explains = |one: &&Standstill| match projection.verdict {
         Verdict::Stuck => !matches!(one.kind, StandstillKind::Paused | StandstillKind::FirstRun),
@@ -237,7 +237,7 @@ fn verdict(projection: &ProjectionStatus, now: SystemTime) -> String {
     format!("{}{kind}{since}", projection.verdict)
 }
 
-/// Each standstill that is no pause: what, since when, and why. Their remedies are the doctor's.
+/// Each standstill that is no pause: what stands still, since when, and why. The doctor tells the remedies.
 fn standstills(projections: &[ProjectionStatus]) -> Vec<String> {
     let of: Vec<(&ProjectionStatus, &Standstill)> = projections
         .iter()
@@ -260,7 +260,7 @@ fn standstills(projections: &[ProjectionStatus]) -> Vec<String> {
     lines
 }
 
-/// Each pause: since when, by whom, and why. The builds of a projection share them.
+/// Each pause: since when, by whom, and why. All builds of a projection share its pauses.
 fn pauses(projections: &[ProjectionStatus]) -> Vec<String> {
     let mut seen = HashSet::new();
     let of: Vec<(&str, &Paused)> = projections

@@ -1,4 +1,4 @@
-//! Ending by a signal: the first one asks, the second one kills.
+//! Ends the command by a signal: the first signal asks it to end, the second one kills it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
-/// How soon a signal is noticed.
+/// The time after which a signal is noticed.
 const NOTICE: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Clone)]
 pub(super) struct Stop(Arc<AtomicBool>);
 
 impl Stop {
-    /// Has signals ask from now on.
+    /// Makes signals ask the command to end, from now on.
     pub(super) fn on_signals() -> anyhow::Result<Self> {
         let asked = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM] {
@@ -28,7 +28,7 @@ impl Stop {
         self.0.load(Ordering::SeqCst)
     }
 
-    /// Waits; false when a signal ended that.
+    /// Waits. False if a signal ended the wait.
     pub(super) fn wait(&self, time: Duration) -> bool {
         let deadline = crate::clock::deadline(time);
         loop {

@@ -1,4 +1,4 @@
-//! Whether tables hold what they should, and where a row comes from.
+//! `verify` and `explain`: check that tables hold what they should, and say where a row comes from.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -10,7 +10,7 @@ use super::projections::shown;
 use super::{Ended, Outcome, Session};
 use crate::command::{AdminCommand, ExplainRequest};
 
-/// What of an engine's reports is shown; that engine may be built otherwise than this command.
+/// The part of an engine's report that is shown. The engine may be of another version than this command.
 #[derive(Deserialize)]
 struct Verified {
     projection: String,
@@ -92,7 +92,7 @@ fn describe(session: &mut Session<'_>, differing: &Differing, repaired: &str) ->
     others.iter().try_for_each(|other| session.out.line(&format!("  {}", clean(other))))
 }
 
-/// A row, or that there is none.
+/// A row as JSON, or a text if there is none.
 fn json(row: Option<&Map<String, Value>>) -> String {
     row.map_or("not there".to_owned(), |row| clean(&Value::Object(row.clone()).to_string()))
 }
@@ -111,7 +111,7 @@ struct Explained {
     held: Vec<i64>,
     row: Option<Map<String, Value>>,
     found: Option<Map<String, Value>>,
-    /// Not said by engines of before.
+    /// Engines of earlier versions do not say this.
     differs: Option<bool>,
 }
 

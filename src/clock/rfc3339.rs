@@ -1,4 +1,4 @@
-//! Times in JSON, as RFC 3339 has them, in UTC.
+//! Times in JSON, in the form of RFC 3339, in UTC.
 
 use std::time::SystemTime;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::value;
 
 pub(crate) fn serialize<S: Serializer>(at: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
-    // Moments end two hours before the times that are stored.
+    // The range of a jiff timestamp ends two hours before the last time that can be stored.
     let text = jiff::Timestamp::try_from(*at).map_or_else(|_| value::time_text(*at), |at| at.to_string());
     text.serialize(serializer)
 }
@@ -18,7 +18,7 @@ pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
     value::parse_time(&text).ok_or_else(|| serde::de::Error::custom("no time in RFC 3339"))
 }
 
-/// Times that there may be none of.
+/// Times that may be absent.
 pub(crate) mod optional {
     use std::time::SystemTime;
 

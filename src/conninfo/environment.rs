@@ -1,8 +1,8 @@
-//! The variables that libpq reads where a connection string says nothing.
+//! The environment variables that libpq reads for what a connection string does not say.
 
 use std::ffi::OsString;
 
-/// Each with its keyword.
+/// Each variable with the keyword that it stands for.
 pub(super) const VARIABLES: [(&str, &str); 35] = [
     ("PGAPPNAME", "application_name"),
     ("PGCHANNELBINDING", "channel_binding"),
@@ -41,15 +41,15 @@ pub(super) const VARIABLES: [(&str, &str); 35] = [
     ("PGUSER", "user"),
 ];
 
-/// Looks a variable up; one that is set to nothing is none.
+/// Looks up a variable. A variable with an empty value counts as not set.
 pub(super) type Lookup<'e> = &'e dyn Fn(&str) -> Option<OsString>;
 
-/// No variable at all.
+/// A lookup that finds no variable.
 pub(crate) fn nothing(_: &str) -> Option<OsString> {
     None
 }
 
-/// Those of this process.
+/// Looks up a variable of this process.
 pub(crate) fn of_process(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
 }

@@ -1,6 +1,6 @@
 //! What is wrong with a connection string.
 
-/// Of nothing but words that are known beforehand, so that no part of a password can be in it.
+/// It holds only words that this code knows, never text of the input, so it cannot show a part of a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Fault {
     #[error("it begins otherwise than with postgres:// or postgresql://, written in small letters")]
@@ -60,7 +60,7 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    /// The fault of a keyword, the one at this place of the text.
+    /// The fault of a wrong keyword. `place` says which part of the text it is.
     #[cfg(feature = "postgres")]
     pub(super) fn keyword(place: usize, word: &[u8]) -> Self {
         let meant = std::str::from_utf8(word).ok().and_then(super::keyword::nearest);

@@ -1,6 +1,6 @@
-//! The words before `=`.
+//! The keywords of connection strings: the words before `=`.
 
-/// All that the server's own library knows, and one of the driver's.
+/// All keywords that libpq knows, and one that only the driver knows.
 const KNOWN: [&str; 53] = [
     "application_name",
     "authtype",
@@ -57,7 +57,7 @@ const KNOWN: [&str; 53] = [
     "oauth_client_secret",
 ];
 
-/// What people write in their place.
+/// Words that people write instead of a keyword, each with the keyword that they mean.
 const OTHER_WORDS: [(&str, &str); 14] = [
     ("pass", "password"),
     ("passphrase", "password"),
@@ -75,15 +75,15 @@ const OTHER_WORDS: [(&str, &str); 14] = [
     ("attrs", "target_session_attrs"),
 ];
 
-/// The keyword that is written exactly so.
+/// The keyword that is spelled exactly like this word.
 #[cfg(feature = "postgres")]
 pub(super) fn exact(word: &[u8]) -> Option<&'static str> {
     KNOWN.into_iter().find(|known| known.as_bytes() == word)
 }
 
-/// The keyword that is meant, if it is one at all.
+/// The keyword that this word probably means, if there is one.
 pub(super) fn nearest(word: &str) -> Option<&'static str> {
-    // Longer than each of them with two slips; a text may be of any length.
+    // No keyword is this long, even with two slips. The text itself may have any length.
     if word.len() > 30 {
         return None;
     }
@@ -97,12 +97,12 @@ pub(super) fn nearest(word: &str) -> Option<&'static str> {
     nearest.map(|(_, known)| known)
 }
 
-/// True for a word after which a password comes.
+/// True if a password follows this word.
 pub(super) fn is_secret(word: &str) -> bool {
     matches!(nearest(word), Some("password" | "sslpassword"))
 }
 
-/// How many letters have to be put in, left out or exchanged.
+/// How many letters have to be added, removed or replaced to turn one word into the other.
 pub(super) fn distance(left: &str, right: &str) -> usize {
     let mut row: Vec<usize> = (0..=right.chars().count()).collect();
     for (at, letter) in left.chars().enumerate() {

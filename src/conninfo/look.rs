@@ -1,4 +1,4 @@
-//! Whether a text is a connection string, looks like one, or is the path of a file.
+//! Tells whether a text is a connection string, looks like one, or is the path of a file.
 
 use super::fault::Fault;
 use super::keyword::{distance, is_secret, nearest};
@@ -8,13 +8,13 @@ use super::keyword::{distance, is_secret, nearest};
 pub(crate) enum Look {
     /// The path of a file.
     File,
-    /// A connection string; whether it is a right one shows when it is parsed.
+    /// A connection string. Parsing it shows whether it is correct.
     Server,
-    /// A connection string with a slip, and certainly none that can be parsed.
+    /// A connection string with a slip, which cannot be parsed.
     Slip(Fault),
 }
 
-/// What this text looks like. What begins with `./`, `../` or `file:` is a path whatever follows.
+/// What this text looks like. A text that begins with `./`, `../` or `file:` is always a path.
 pub(crate) fn look(text: &str) -> Look {
     if ["./", "../", ".\\", "..\\", "file:"].iter().any(|begin| text.starts_with(begin)) {
         return Look::File;
@@ -40,7 +40,7 @@ pub(super) fn is_url(text: &str) -> bool {
     text.starts_with("postgres://") || text.starts_with("postgresql://")
 }
 
-/// `postgres:` and the like with slips, or any scheme at all.
+/// True for `postgres:` and similar schemes with slips, and for any text with a scheme and `://`.
 fn has_scheme(text: &str) -> bool {
     let end =
         text.find(|letter: char| !letter.is_ascii_alphanumeric() && !"+-.".contains(letter)).unwrap_or(text.len());
@@ -56,9 +56,10 @@ fn has_scheme(text: &str) -> bool {
     (rest.starts_with([':', ';']) || rest.starts_with("//")) && is_near()
 }
 
-/// A keyword and `=`, at the begin or behind a space or what separates parameters of URLs.
+/// True if the text has a keyword and `=`: at its beginning, behind a space, or behind a character that separates
+/// parameters of a URL.
 fn has_pairs(text: &str) -> bool {
-    // Also with something between its letters.
+    // The first keyword may have other characters between its letters.
     let first = text.split_once('=').map_or("", |(first, _)| first);
     let letters: String = first.chars().filter(|letter| letter.is_alphanumeric() || *letter == '_').take(32).collect();
     if nearest(&letters).is_some() {
@@ -77,17 +78,17 @@ fn last_len(text: &str, at: usize) -> usize {
     text.get(at..).and_then(|rest| rest.chars().next()).map_or(0, char::len_utf8)
 }
 
-/// True when another word may begin behind this text.
+/// True if a new word may begin behind this text.
 fn ends_word(text: &str) -> bool {
     text.chars().next_back().is_none_or(|letter| letter.is_whitespace() || "?&;,'\"`({".contains(letter))
 }
 
-/// `user:password@host`, also behind `//`; and a user behind `//`.
+/// True for `user:password@host`, also behind `//`, and for `//user@host`.
 fn has_credentials(text: &str) -> bool {
     text.split_once(':').is_some_and(|(_, rest)| rest.contains('@')) || (text.starts_with("//") && text.contains('@'))
 }
 
-/// The word `password`, and something behind it.
+/// True if the text has the word `password` with something behind it.
 fn has_secret_word(text: &str) -> bool {
     let ends = |letter: char| letter.is_whitespace() || "?&;,:'\"`".contains(letter);
     let mut rest = text;
@@ -101,7 +102,7 @@ fn has_secret_word(text: &str) -> bool {
     false
 }
 
-/// True for the word `password`, and for one that begins a value, so that a secret follows.
+/// True if a secret follows this text: it ends with the word `password`, or with another keyword of a secret.
 #[cfg(feature = "cli")]
 pub(crate) fn follows_secret_word(text: &str) -> bool {
     let word = text.trim_end_matches(['=', ':']);

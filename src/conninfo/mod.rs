@@ -1,7 +1,7 @@
-//! Connection strings of PostgreSQL, as its own programs read them, and what only looks like one.
+//! Reads connection strings of PostgreSQL as libpq does, and recognizes texts that only look like one.
 //!
-//! A connection string may hold a password, and so may one with a slip. So nothing here ever tells a part of what it was
-//! given: a [`Fault`] is made of words and names that are known beforehand.
+//! A connection string may hold a password, also when it has a slip. So nothing here repeats a part of its input: a
+//! [`Fault`] holds only words and names that this code knows.
 
 #[cfg(feature = "postgres")]
 mod environment;

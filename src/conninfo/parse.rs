@@ -1,12 +1,12 @@
-//! Connection strings as parts. The rules are those of libpq's `conninfo_parse` and `conninfo_uri_parse`, but where these would
-//! take a part of a password for a host or a database, the text is refused.
+//! Parses connection strings. The rules are those of libpq's `conninfo_parse` and `conninfo_uri_parse`, with one
+//! exception: where libpq could take a part of a password for a host or a database, this parser refuses the text.
 
 use super::environment::{Lookup, VARIABLES};
 use super::fault::Fault;
 use super::look::is_url;
 use super::{keyword, service};
 
-/// What a connection string says, by keyword; it has no `Debug`, since it holds the password.
+/// The values of a connection string by keyword. It has no `Debug`, because it holds the password.
 #[derive(Default)]
 pub(crate) struct Parts(Vec<(&'static str, Vec<u8>)>);
 
@@ -29,7 +29,7 @@ impl Parts {
         Ok(parts)
     }
 
-    /// Adds what the string does not say: first what its service does, then what variables do.
+    /// Adds what the string does not say: first from its service, then from the environment variables.
     pub(crate) fn complete(&mut self, variable: Lookup<'_>) -> Result<(), Fault> {
         let named = self.bytes("service").map(<[u8]>::to_vec);
         let named = named.or_else(|| variable("PGSERVICE").map(std::ffi::OsString::into_encoded_bytes));
@@ -40,7 +40,7 @@ impl Parts {
             }
         }
         for (name, keyword) in VARIABLES {
-            // The newer word for the same thing counts.
+            // `sslmode` is the newer keyword for the same thing, so it wins.
             if keyword == "requiressl" && self.is_said("sslmode") {
                 continue;
             }
@@ -55,14 +55,14 @@ impl Parts {
         self.0.iter().any(|(known, _)| *known == keyword)
     }
 
-    /// Also where the string says that it is empty, nobody else says it.
+    /// Keeps a value unless the string has this keyword. A keyword with an empty value counts as said.
     fn keep_unsaid(&mut self, keyword: &'static str, value: Vec<u8>) {
         if !self.is_said(keyword) {
             self.keep(keyword, value);
         }
     }
 
-    /// What is said last counts; nothing is the same as an empty value.
+    /// The last value of a keyword. An empty value counts as none.
     pub(crate) fn bytes(&self, keyword: &str) -> Option<&[u8]> {
         let found = self.0.iter().rev().find(|(known, _)| *known == keyword);
         found.map(|(_, value)| value.as_slice()).filter(|value| !value.is_empty())
@@ -73,7 +73,7 @@ impl Parts {
         found.map_err(|_| Fault::NotUtf8(keyword))
     }
 
-    /// A value that is one of a few words.
+    /// The value of a keyword that allows only a few words.
     pub(crate) fn choice<T: Copy>(
         &self,
         keyword: &'static str,
@@ -89,20 +89,21 @@ impl Parts {
         self.0.push((keyword, value));
     }
 
-    /// A part of a URL, which is not said where it is empty.
+    /// Keeps a part of a URL. An empty part counts as not said.
     fn keep_part(&mut self, keyword: &'static str, value: Vec<u8>) {
         if !value.is_empty() {
             self.keep(keyword, value);
         }
     }
 
-    /// What follows `://`.
+    /// Reads what follows `://`.
     fn read_url(&mut self, url: &str) -> Result<(), Fault> {
         let mut rest = url;
         // The first @ ends the password, unless a / comes before it.
         if let Some(at) = url.find(['@', '/']).filter(|at| url.get(*at..).is_some_and(|rest| rest.starts_with('@'))) {
             let (credentials, behind) = url.split_at(at);
-            // The / in front of the parameters is missing, and a password among them has an @: not a host's name follows.
+            // A parameter comes before the @: the / before the parameters is missing, and a password in them has an
+            // @. So no host follows the @.
             if credentials.split_once('?').is_some_and(|(_, parameters)| parameters.contains('=')) {
                 return Err(Fault::At);
             }
@@ -111,7 +112,7 @@ impl Parts {
             self.keep_part("password", decoded(password)?);
             rest = behind.get(1..).unwrap_or_default();
         }
-        // What libpq would take for a host or a database may then be the end of a password.
+        // What libpq would take for a host or a database may be the end of a password.
         let place = rest.split('?').next().unwrap_or_default();
         let path = place.split_once('/').map_or("", |(_, path)| path);
         if place.contains('@') || path.contains(['/', ':', ',', '[', ']']) {
@@ -151,7 +152,7 @@ impl Parts {
         rest.strip_prefix('?').map_or(Ok(()), |parameters| self.read_parameters(parameters))
     }
 
-    /// What follows `?`.
+    /// Reads what follows `?`.
     fn read_parameters(&mut self, parameters: &str) -> Result<(), Fault> {
         if parameters.is_empty() {
             return Ok(());
@@ -161,7 +162,7 @@ impl Parts {
             let pair = parameter.split_once('=').filter(|(_, value)| !value.contains('='));
             let (word, value) = pair.ok_or(Fault::Parameter(place))?;
             let (word, value) = (decoded(word)?, decoded(value)?);
-            // As JDBC has it.
+            // JDBC writes it so.
             if word == b"ssl" && value == b"true" {
                 self.keep("sslmode", b"require".to_vec());
                 continue;
@@ -190,7 +191,7 @@ impl Parts {
     }
 }
 
-/// A value with its end, and what follows.
+/// Reads a value up to its end, and returns it with the rest of the text.
 fn value<'t>(keyword: &'static str, text: &'t str) -> Result<(String, &'t str), Fault> {
     let inside = text.strip_prefix('\'');
     let begin = inside.unwrap_or(text);
@@ -208,7 +209,7 @@ fn value<'t>(keyword: &'static str, text: &'t str) -> Result<(String, &'t str), 
     }
 }
 
-/// As the C library has it.
+/// True for what the C library's `isspace` calls a space.
 fn is_space(letter: char) -> bool {
     matches!(letter, ' ' | '\t' | '\n' | '\r' | '\x0b' | '\x0c')
 }

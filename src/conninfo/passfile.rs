@@ -1,32 +1,32 @@
-//! Files of passwords (`.pgpass`).
+//! Password files (`.pgpass`).
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// For whom a password is looked for.
+/// The connection that needs a password.
 pub(crate) struct Wanted<'w> {
-    /// A name, an address, or the folder of a socket.
+    /// A name, an address, or the directory of a socket.
     pub(crate) host: &'w str,
     pub(crate) port: u16,
     pub(crate) database: &'w str,
     pub(crate) user: &'w str,
 }
 
-/// What a file of passwords gives.
+/// The outcome of a look into a password file.
 #[derive(PartialEq, Eq)]
 pub(crate) enum Found {
     Password(Vec<u8>),
     Nothing,
-    /// Others than its owner may read it, so nothing in it counts.
+    /// Others than its owner may read the file, so it is ignored.
     Open,
 }
 
-/// The file that is read when none is named.
+/// The default file, for when no file is named.
 pub(crate) fn usual() -> Option<PathBuf> {
     Some(std::env::home_dir()?.join(".pgpass"))
 }
 
-/// The password in a file; one that is not there holds none.
+/// Finds the password in a file. A file that does not exist holds none.
 pub(crate) fn find(path: &Path, wanted: &Wanted<'_>) -> Found {
     let Ok(about) = fs::metadata(path) else { return Found::Nothing };
     if !about.is_file() {
@@ -50,7 +50,7 @@ fn is_open(_: &fs::Metadata) -> bool {
     false
 }
 
-/// The password of a line `host:port:database:user:password`, if it is for whom one looks.
+/// The password of a line `host:port:database:user:password`, if the line matches the wanted connection.
 fn password(line: &[u8], wanted: &Wanted<'_>) -> Option<Vec<u8>> {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     if line.starts_with(b"#") {
@@ -77,12 +77,12 @@ fn password(line: &[u8], wanted: &Wanted<'_>) -> Option<Vec<u8>> {
 
 #[derive(PartialEq, Eq)]
 enum Field {
-    /// A star.
+    /// A `*`, which matches everything.
     Any,
     Text(Vec<u8>),
 }
 
-/// A field up to its colon, and what follows.
+/// Reads a field up to its colon, and returns it with the rest of the line.
 fn field(text: &[u8]) -> Option<(Field, &[u8])> {
     if let Some(behind) = text.strip_prefix(b"*:") {
         return Some((Field::Any, behind));

@@ -1,4 +1,4 @@
-//! Services: connection parameters under a name, in files (`pg_service.conf`).
+//! Services: named sets of connection parameters in files (`pg_service.conf`).
 
 use std::ffi::OsString;
 use std::fs;
@@ -8,18 +8,20 @@ use super::environment::Lookup;
 use super::fault::Fault;
 use super::keyword;
 
-/// Where packages put the file for all users, unless told otherwise: those of Debian, those of Red Hat, and the server's own.
+/// Where packages put the file for all users by default: Debian, Red Hat, and PostgreSQL itself.
 const SYSTEM: [&str; 3] = ["/etc/postgresql-common", "/etc/sysconfig/pgsql", "/usr/local/pgsql/etc"];
 
-/// A file of services, with how messages call it: paths stay out, since one of a string may be a part of a password.
+/// A service file, and how messages name it. Messages do not show its path, because a path from a connection string
+/// may be a part of a password.
 struct Place {
     path: PathBuf,
     name: &'static str,
-    /// It has to be there.
+    /// True if a missing file is an error.
     is_asked_for: bool,
 }
 
-/// What the service of this name says; `file` where the string names the file.
+/// The parameters of the service with this name. `file` is the file that the connection string names, if it names
+/// one.
 pub(super) fn find(service: &[u8], file: Option<&str>, variable: Lookup<'_>) -> Result<Section, Fault> {
     for place in places(file, variable) {
         let text = match fs::read(&place.path) {
@@ -34,7 +36,7 @@ pub(super) fn find(service: &[u8], file: Option<&str>, variable: Lookup<'_>) -> 
     Err(Fault::Service)
 }
 
-/// The user's file, and then the one for all users.
+/// The files to search: the user's file, then the file for all users.
 fn places(file: Option<&str>, variable: Lookup<'_>) -> Vec<Place> {
     let said = file.map(|path| (PathBuf::from(path), "the file that `servicefile` names"));
     let said = said.or_else(|| variable("PGSERVICEFILE").map(|path| (path.into(), "the file of PGSERVICEFILE")));
@@ -58,7 +60,7 @@ fn places(file: Option<&str>, variable: Lookup<'_>) -> Vec<Place> {
 /// Keywords with their values.
 pub(super) type Section = Vec<(&'static str, Vec<u8>)>;
 
-/// What a file says of a service; what it says first counts. Faults of other services do not matter.
+/// The section of a service in a file. The first value of a keyword wins. Faults in other sections are ignored.
 fn section(text: &[u8], service: &[u8], file: &'static str) -> Result<Option<Section>, Fault> {
     let mut found: Option<Section> = None;
     for (at, line) in text.split(|byte| *byte == b'\n').enumerate() {
@@ -70,7 +72,7 @@ fn section(text: &[u8], service: &[u8], file: &'static str) -> Result<Option<Sec
             if found.is_some() {
                 break;
             }
-            // As libpq has it, a name ends at its ].
+            // As in libpq, the name ends at `]`.
             let name = line.get(1..).unwrap_or_default();
             if name.strip_prefix(service).is_some_and(|rest| rest.starts_with(b"]")) {
                 found = Some(Section::new());

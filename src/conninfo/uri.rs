@@ -1,11 +1,11 @@
-//! URIs of SQLite files, of which a parameter may be a key.
+//! URIs of SQLite files. A parameter of a URI may be a key.
 
 use std::borrow::Cow;
 
-/// Parameters of which the values are no secrets. Others belong to extensions, and may be keys.
+/// Parameters whose values are never secret. Other parameters belong to extensions, and may be keys.
 const HARMLESS: [&str; 7] = ["mode", "cache", "immutable", "nolock", "psow", "vfs", "modeof"];
 
-/// The place of a database as messages show it: an URI of a file without what may be a secret. Everything else as it is.
+/// A database's place as messages show it: the URI of a file without possible secrets, anything else unchanged.
 pub(crate) fn shown(place: &str) -> Cow<'_, str> {
     let Some(rest) = place.strip_prefix("file:") else { return place.into() };
     let (path, query) = rest.split_once('?').map_or((rest, None), |(path, query)| (path, Some(query)));
@@ -20,7 +20,7 @@ fn parameter(text: &str) -> String {
     match text.split_once('=') {
         Some((name, _)) if HARMLESS.contains(&name) => text.to_owned(),
         Some((name, _)) => format!("{name}=***"),
-        // Without a value it may be a part of one.
+        // A parameter without a value may be a part of a secret value.
         None if HARMLESS.contains(&text) || text.is_empty() => text.to_owned(),
         None => "***".to_owned(),
     }

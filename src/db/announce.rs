@@ -1,4 +1,4 @@
-//! The thread of a store that tells other processes of what was pushed here, so that no push waits for it.
+//! The thread of a store that tells other processes about pushes of this process, so that no push waits for it.
 //!
 //! It belongs to the store and not to an engine, because services push without an engine, too.
 
@@ -11,7 +11,7 @@ use crate::error::{chain, net};
 use crate::subscription::Untold;
 use crate::sync::Mutex;
 
-/// The shortest time between two announcements. What is pushed in between goes together.
+/// The shortest time between two announcements. One announcement covers all pushes in between.
 const EVERY: Duration = Duration::from_millis(10);
 
 /// Tells other processes of pushes. Dropping it tells the remaining ones and joins the thread.
@@ -23,7 +23,7 @@ pub(crate) struct Announcer<B: Backend> {
 }
 
 impl<B: Backend> Announcer<B> {
-    /// None where the database itself tells.
+    /// `None` if the database itself tells other processes.
     pub(crate) fn of(backend: &Arc<B>) -> Option<Self> {
         let new = || Self { backend: Arc::clone(backend), untold: Arc::default(), thread: Mutex::default() };
         backend.has_to_tell().then(new)
@@ -33,7 +33,7 @@ impl<B: Backend> Announcer<B> {
         Arc::clone(&self.untold)
     }
 
-    /// Starts the thread, with the first push. Without a thread, ticks find the pushes.
+    /// Starts the thread at the first push. If it cannot start, ticks find the pushes.
     pub(crate) fn start(&self) {
         let mut thread = self.thread.lock();
         if thread.is_some() {
@@ -52,7 +52,7 @@ impl<B: Backend> Drop for Announcer<B> {
     fn drop(&mut self) {
         self.untold.close();
         if let Some(thread) = self.thread.lock().take() {
-            // It catches panics, and says so.
+            // The thread catches panics, and logs them.
             let _ = thread.join();
         }
     }

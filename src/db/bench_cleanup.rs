@@ -1,4 +1,4 @@
-//! Removes what a measurement left behind: its instances as if they had never been, its projection and tables.
+//! Removes what a measurement left behind: every trace of its instances, its projection and tables.
 
 use super::{Backend, Conn, row};
 use crate::error::StoreError;
@@ -23,7 +23,7 @@ pub(super) fn erase<B: Backend>(backend: &B, tag: &str, projection: &Projection)
 }
 
 fn instances(conn: &mut dyn Conn, prefix: &str) -> Result<Vec<String>, StoreError> {
-    // The last character there is ends the range of the prefix.
+    // The greatest character ends the range of names with the prefix.
     let sql = format!(
         "SELECT instance_id FROM {} WHERE instance_id >= $1 AND instance_id < $2",
         conn.dialect().table("instances")

@@ -1,8 +1,8 @@
-//! How far all builds are behind in all instances, by one query for each thousand instances, however many builds
-//! there are.
+//! How far all builds are behind in all instances. One query covers a thousand instances, however many builds there
+//! are.
 //!
 //! Builds that want the same aggregate types have the same heads, so heads are summed up once for each set of types.
-//! Only pairs of a build and an instance that lag are told one by one, inside the database.
+//! The database looks one by one only at the pairs of a build and an instance that lag.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -16,16 +16,16 @@ use crate::query::EventFilter;
 use crate::sql::Dialect;
 use crate::value::Value;
 
-/// Instances of one query. Bounds its memory and its time.
+/// How many instances one query covers. This bounds its memory and its time.
 const SLICE: i64 = 1_000;
 
-/// Lagging pairs of which the oldest event is looked for, in all.
+/// For how many lagging pairs the oldest event is read, in all.
 const AGED: usize = 10_000;
 
-/// The same, of one build in one slice, at least.
+/// For how many pairs of one build in one slice the oldest event is read at least.
 const LEAST: usize = 10;
 
-/// Planners take the lists for short ones, and would ask for each state by itself.
+/// Planners take the lists for short ones, and would look up each state on its own.
 const GO_OVER_ALL: &str = "SET LOCAL jit = off; SET LOCAL enable_nestloop = off; SET LOCAL work_mem = '32MB'";
 
 /// How far a build is behind.
@@ -34,15 +34,15 @@ pub(super) struct Lag {
     /// Instances with events that concern it.
     pub(super) instances: u64,
     pub(super) lagging: u64,
-    /// Positions that these are behind.
+    /// How many positions these are behind.
     pub(super) events: i64,
-    /// Positions that are handled.
+    /// How many positions are handled.
     pub(super) handled: i64,
-    /// When the oldest event was stored that is not handled.
+    /// When the oldest unhandled event was stored.
     pub(super) oldest: Option<SystemTime>,
 }
 
-/// The builds by the sets of types that they want.
+/// The builds, grouped by the types that they want.
 struct Sets<'b> {
     builds: &'b [Build],
     types: Vec<&'b [String]>,
@@ -63,13 +63,13 @@ impl<'b> Sets<'b> {
         Self { builds, types: sets, of }
     }
 
-    /// Numbers, names, versions and sets of the builds.
+    /// Number, name, version and set of each build.
     fn builds(&self) -> impl Iterator<Item = (usize, &'b str, u32, usize)> {
         let all = self.builds.iter().zip(&self.of).enumerate();
         all.map(|(number, (build, set))| (number, &*build.key.name, build.key.version, *set))
     }
 
-    /// Each type of each set. One that lists every type does so once, so that no head counts twice.
+    /// Each type of each set. A set that lists every type gives one entry, so that no head counts twice.
     fn kinds(&self) -> impl Iterator<Item = (usize, &'b str)> {
         self.types.iter().enumerate().flat_map(|(set, types)| {
             let is_every = EventFilter::lists_every(types);
@@ -112,7 +112,7 @@ impl<'b> Sets<'b> {
     }
 }
 
-/// The lag of each of these builds. The system instance counts only when asked for.
+/// The lag of each of these builds. Counts the system instance only if `system` is true.
 pub(super) fn lags(conn: &mut dyn Conn, builds: &[Build], system: bool) -> Result<Vec<Lag>, StoreError> {
     let mut lags = vec![Lag::default(); builds.len()];
     if builds.is_empty() {
@@ -142,7 +142,7 @@ fn ends(conn: &mut dyn Conn) -> Result<Vec<String>, StoreError> {
     conn.query(&sql, &[])?.iter().map(|found| row::text(found, 0).map(str::to_owned)).collect()
 }
 
-/// Adds what the instances above `low`, up to `high`, have.
+/// Adds the lag of the instances above `low`, up to `high`.
 fn slice(
     conn: &mut dyn Conn,
     sets: &Sets<'_>,
@@ -153,7 +153,7 @@ fn slice(
     let dialect = conn.dialect();
     let mut sql = Sql { params: Vec::new(), now: None };
     let with = sets.with(dialect, &mut sql)?;
-    // SQLite keeps to this order, in which the states of an instance follow each other.
+    // SQLite keeps this order, in which the states of an instance follow each other.
     let join = if dialect == Dialect::Sqlite { "CROSS JOIN" } else { "JOIN" };
     let or_every = if sets.has_every() { " OR c.kind = ''" } else { "" };
     let mut within = if system { String::new() } else { " AND h.instance_id <> ''".to_owned() };
@@ -165,7 +165,7 @@ fn slice(
             let _ = write!(state_within, " AND s.instance_id {is} {bound}");
         }
     }
-    // What is archived lies before all else, and times never decrease with the position.
+    // Archived events come before all others, and times never decrease with the position.
     let first = |table: &str| {
         format!(
             "(SELECT e.created_at FROM {} e WHERE e.instance_id = h.instance_id AND e.aggregate_type = h.aggregate_type \
@@ -215,7 +215,7 @@ fn add(found: &Row, sets: &Sets<'_>, lags: &mut [Lag]) -> Result<(), StoreError>
             if what == 1 {
                 lag.lagging += count;
                 lag.events = lag.events.saturating_add(sum);
-                // So far all heads count as handled.
+                // Until here all heads count as handled.
                 lag.handled = lag.handled.saturating_sub(sum);
             } else {
                 let oldest = row::time(found, 4)?;

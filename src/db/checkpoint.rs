@@ -2,7 +2,7 @@
 //!
 //! The event at a position proves all events below it: two histories that share an event share everything before it,
 //! because a store gives each position once and never to another event. So the statement that moves a checkpoint looks
-//! at one event, the one that the checkpoint names, and this proves the whole batch that led to it.
+//! only at the event that the checkpoint names. This proves the whole batch before it.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::value::{ColumnType as T, Value, to_micros};
 
 const DOING: &str = "moving checkpoints";
 
-/// Moves checkpoints in order of their instances' bytes, and takes note of the time on the database's clock.
+/// Moves checkpoints in byte order of their instances, and records the time on the database's clock.
 pub(super) fn save(
     conn: &mut dyn Conn,
     projection: &ProjectionKey,
@@ -59,8 +59,8 @@ pub(super) fn save(
     Err(why_not(conn, &checkpoints, moved, log)?)
 }
 
-/// That the store is the one of this database, and that its log has this event at this position. Up to where an instance was
-/// removed there are none, nor at 0. The look-ups are scalar: each is one step along an index.
+/// A condition: the store is the one of this database, and its log has this event at this position. There are no events
+/// at 0, nor up to where an instance was removed. The look-ups are scalar, so each is one step along an index.
 fn proof(dialect: Dialect) -> String {
     let new = |at, name| Bulk::new_value(dialect, at, name);
     let [instance, position] = [new(0, "instance_id"), new(3, "position")];
@@ -82,7 +82,7 @@ pub(super) fn event_at(dialect: Dialect, table: &str, instance: &str, position: 
     format!("(SELECT e.event_id FROM {table} e WHERE e.instance_id = {instance} AND e.position = {position})")
 }
 
-/// What kept checkpoints from moving: another history, or states that are not there.
+/// Why checkpoints did not move: another history, or missing states.
 fn why_not(conn: &mut dyn Conn, checkpoints: &[&Checkpoint], moved: u64, log: Log) -> Result<StoreError, StoreError> {
     for each in checkpoints.iter().filter(|_| log == Log::Here) {
         if let Some(found) = contradiction(conn, each)? {
@@ -93,7 +93,7 @@ fn why_not(conn: &mut dyn Conn, checkpoints: &[&Checkpoint], moved: u64, log: Lo
     Ok(StoreError::new(DOING, StoreErrorKind::Conflict, found))
 }
 
-/// In what the log of this database is not the one that the checkpoint belongs to.
+/// How the log of this database differs from the one that the checkpoint belongs to.
 fn contradiction(conn: &mut dyn Conn, checkpoint: &Checkpoint) -> Result<Option<String>, StoreError> {
     let dialect = conn.dialect();
     let sql = format!(

@@ -1,4 +1,4 @@
-//! A statement under way with its parameters.
+//! A statement while it is built, with its parameters.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use crate::value::{Value, to_micros};
 /// A lease that ends more than this many lease lengths ahead is ignored: only a wrong clock writes one.
 const FAR: u32 = 4;
 
-/// A statement under way with its parameters.
+/// A statement while it is built, with its parameters.
 pub(super) struct Sql {
     pub(super) params: Vec<Value>,
-    /// The clock is the database's: PostgreSQL reads it inside the statement, SQLite is told.
+    /// The clock is the database's: PostgreSQL reads it inside the statement; SQLite gets the time from here.
     pub(super) now: Option<std::time::SystemTime>,
 }
 
@@ -50,8 +50,7 @@ impl Sql {
         self.after(Duration::ZERO)
     }
 
-    /// A condition: the time in this column has passed, or lies so far ahead that only a wrong clock can have written
-    /// it.
+    /// A condition: the time in this column has passed, or is so far ahead that only a wrong clock can have written it.
     pub(super) fn over(&mut self, column: &str, lease: Duration) -> String {
         let (now, far) = (self.now(), self.after(lease.saturating_mul(FAR)));
         format!("({column} <= {now} OR {column} > {far})")

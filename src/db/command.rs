@@ -14,7 +14,7 @@ use crate::value::{Value, to_micros};
 pub(super) const COLUMNS: &str = "command_id, projection, version, instruction, state, who, why, asked_at, owner, taken_at, \
      progress, answered_at, answer";
 
-/// Whether somebody keeps a command, or is alive who may take it.
+/// Whether an engine keeps a command, or one is alive that may take it.
 pub(super) fn is_tended(conn: &mut dyn Conn, id: Uuid) -> Result<bool, StoreError> {
     let table = conn.dialect().table("commands");
     let mut sql = Sql::new(conn)?;
@@ -33,7 +33,7 @@ pub(super) fn is_tended(conn: &mut dyn Conn, id: Uuid) -> Result<bool, StoreErro
     Ok(members(conn)?.iter().any(|member| member.can_do(name, version)))
 }
 
-/// Ends a command that nobody keeps.
+/// Ends a command that no engine keeps.
 pub(super) fn withdraw(conn: &mut dyn Conn, id: Uuid, answer: &serde_json::Value) -> Result<bool, StoreError> {
     let table = conn.dialect().table("commands");
     let mut sql = Sql::new(conn)?;
@@ -45,7 +45,8 @@ pub(super) fn withdraw(conn: &mut dyn Conn, id: Uuid, answer: &serde_json::Value
     Ok(conn.execute(&text, &sql.params)? > 0)
 }
 
-/// Writes a command down, with its answer if it has been carried out; false when another one is in its way.
+/// Writes a command down, with its answer if it has been carried out. Returns false if another command conflicts with
+/// it.
 pub(super) fn record(
     conn: &mut dyn Conn,
     id: Uuid,
@@ -78,7 +79,7 @@ pub(super) fn record(
     Ok(conn.execute(&sql, &params)? > 0)
 }
 
-/// No database takes NUL in a text.
+/// No database accepts NUL in a text.
 fn text(answer: &serde_json::Value) -> String {
     answer.to_string().replace("\\u0000", "\\ufffd")
 }
@@ -119,16 +120,16 @@ pub(super) fn asked(found: &Row) -> Result<CommandRecord, StoreError> {
     })
 }
 
-/// Commands that nobody carries out.
+/// Commands that no engine carries out now.
 #[derive(Default)]
 pub(super) struct Free {
-    /// Those that this code can read, the oldest first.
+    /// The commands that this code can read, the oldest first.
     pub(super) ids: Vec<Uuid>,
-    /// Those that it cannot: a newer version may have written them.
+    /// The commands that it cannot read: a newer version may have written them.
     pub(super) strange: Vec<(Uuid, StoreError)>,
 }
 
-/// Finds those that can be taken.
+/// Finds the commands that an engine can take.
 pub(super) fn free(
     conn: &mut dyn Conn,
     projections: &[(String, u32)],
@@ -165,7 +166,7 @@ pub(super) fn free(
     Ok(free)
 }
 
-/// Takes one of them, unless another process was faster.
+/// Takes a command, unless another process was faster.
 pub(super) fn take(
     conn: &mut dyn Conn,
     id: Uuid,
@@ -183,7 +184,7 @@ pub(super) fn take(
     conn.query(&text, &sql.params)?.first().map(asked).transpose()
 }
 
-/// Keeps those of these that the owner has taken and not lost.
+/// Keeps those of these commands that the owner has taken and not lost.
 pub(super) fn keep(conn: &mut dyn Conn, owner: Uuid, ids: &[Uuid], lease: Duration) -> Result<Vec<Uuid>, StoreError> {
     let table = conn.dialect().table("commands");
     let mut sql = Sql::new(conn)?;
@@ -254,22 +255,22 @@ pub(super) fn list(
     conn.query(&sql, &[projection.map(str::to_owned).into(), limit.into()])?.iter().map(asked).collect()
 }
 
-/// What is on record of finished commands and may hold something of an instance.
+/// Records of finished commands that may hold data of an instance.
 pub(super) struct About {
-    /// Answers, which may show rows of anybody.
+    /// The number of answers that may show rows of any instance.
     answers: u64,
     /// Commands about the instance.
     ids: Vec<Uuid>,
 }
 
 impl About {
-    /// How many rows that are.
+    /// How many rows these are.
     pub(super) fn rows(&self) -> u64 {
         self.answers + self.ids.len() as u64
     }
 }
 
-/// Finds it; of the commands about the instance only the questions, if only these are wanted.
+/// Finds these records. With `questions_only`, it finds only questions among the commands about the instance.
 pub(super) fn about(conn: &mut dyn Conn, instance: &str, questions_only: bool) -> Result<About, StoreError> {
     let table = conn.dialect().table("commands");
     let sql = format!(
@@ -287,7 +288,7 @@ pub(super) fn about(conn: &mut dyn Conn, instance: &str, questions_only: bool) -
     Ok(about)
 }
 
-/// Removes it.
+/// Removes these records.
 pub(super) fn forget(conn: &mut dyn Conn, about: &About) -> Result<(), StoreError> {
     let table = conn.dialect().table("commands");
     let sql = format!(
@@ -300,13 +301,14 @@ pub(super) fn forget(conn: &mut dyn Conn, about: &About) -> Result<(), StoreErro
     Ok(())
 }
 
-/// That an answer may show something of an instance that its command does not name.
+/// A condition: the answer may show data of an instance that its command does not name.
 const SHOWS: &str = "kind NOT IN ('pause', 'resume')";
 
-/// What stands in place of an answer that was removed.
+/// The text in place of a removed answer.
 const GONE: &str = r#"{"removed":"answers that hold rows are kept for a while only"}"#;
 
-/// Answers that show rows of read models keep only that they did: a person's data must not stay here.
+/// Removes old answers that show rows of read models: a person's data must not stay here. The record keeps that there
+/// was one.
 pub(super) fn forget_rows(conn: &mut dyn Conn, age: Duration) -> Result<(), StoreError> {
     let table = conn.dialect().table("commands");
     let before = to_micros(conn.now()? - age);
@@ -317,7 +319,7 @@ pub(super) fn forget_rows(conn: &mut dyn Conn, age: Duration) -> Result<(), Stor
     conn.execute(&sql, &[Value::Timestamp(before), GONE.into()]).map(|_| ())
 }
 
-/// Processes whose heartbeat has not lapsed.
+/// Processes whose heartbeat has not expired.
 pub(super) fn members(conn: &mut dyn Conn) -> Result<Vec<Member>, StoreError> {
     let table = conn.dialect().table("members");
     let mut sql = Sql::new(conn)?;

@@ -9,20 +9,20 @@ use crate::plain::plain;
 use crate::query::{Query, SubQuery};
 use crate::store::EventStore;
 
-/// How often one decision is made at most.
+/// How often one decision is tried at most.
 const TRIES: u32 = 10;
 
-/// Events of one page.
+/// How many events one page holds.
 const PAGE: usize = 500;
 
 impl<B: Backend> DbStore<B> {
-    /// Decides about one aggregate: reads its events, folds them into an `A`, has `decide` say which events follow, and
-    /// pushes these at the version that was read. If another push was faster, it reads the new events and decides
-    /// again, ten times at most. Returns the events that were stored, none where `decide` brings none.
+    /// Decides about one aggregate. It reads the aggregate's events, folds them into an `A`, lets `decide` say which
+    /// events follow, and pushes these at the version that was read. If another push was faster, it reads the new
+    /// events and decides again, ten times at most. Returns the stored events; none if `decide` returns none.
     ///
-    /// `decide` may run several times and must not have any effect. The events have to be of that aggregate. What the first one
-    /// expects is set here; unique values, push keys and all else are as in any push. A decision that is repeated after it was
-    /// stored sees its own events.
+    /// `decide` may run several times and must not have side effects. Its events have to be of that aggregate. This
+    /// method sets what the first event expects; unique values, push keys and everything else work as in any push. If a
+    /// decision is repeated after it was stored, it sees its own events.
     ///
     /// # Examples
     /// ```
@@ -69,7 +69,7 @@ impl<B: Backend> DbStore<B> {
     /// ```
     ///
     /// # Errors
-    /// [`DecideError::Refused`] with the error of `decide`, and see the others there.
+    /// [`DecideError::Refused`] with the error of `decide`; see there for the others.
     pub fn decide<A: Aggregate, E: StdError + 'static>(
         &self,
         instance: &str,
@@ -88,7 +88,7 @@ impl<B: Backend> DbStore<B> {
             tries += 1;
             match self.push(&events) {
                 Ok(stored) => return Ok(stored),
-                // What a later event expects is not what was read.
+                // If a later event has another expectation, a new read does not help.
                 Err(conflict @ PushError::Conflict { expected, .. }) if expected == at => {
                     if tries == TRIES {
                         return Err(DecideError::Contended { tries, source: Box::new(conflict) });
@@ -100,7 +100,7 @@ impl<B: Backend> DbStore<B> {
     }
 }
 
-/// An aggregate up to the event that was read last.
+/// An aggregate, up to the event that was read last.
 struct Read<'a, A> {
     instance: &'a str,
     aggregate_id: &'a str,
@@ -110,7 +110,7 @@ struct Read<'a, A> {
 }
 
 impl<A: Aggregate> Read<'_, A> {
-    /// Takes in what is new.
+    /// Reads and folds the new events.
     fn read_on<B: Backend, E: StdError + 'static>(&mut self, store: &DbStore<B>) -> Result<(), DecideError<E>> {
         let own = SubQuery::new().instance(self.instance).aggregate_type(A::TYPE).aggregate_id(self.aggregate_id);
         for event in store.stream(Query::new().or(own.after(self.position)), PAGE) {
@@ -143,7 +143,7 @@ impl<A: Aggregate> Read<'_, A> {
     }
 }
 
-/// An aggregate in words, without what would break a line.
+/// An aggregate in words, without characters that would break a line.
 fn named(instance: &str, aggregate_type: &str, aggregate_id: &str) -> String {
     format!("{} {aggregate_id:?} of instance {instance:?}", plain(aggregate_type))
 }

@@ -1,4 +1,4 @@
-//! What the code declares for a table besides its columns, as recorded, compared with what the database has.
+//! What the code declares for a table besides its columns, as it is on record, compared with what the database has.
 
 use std::collections::BTreeMap;
 
@@ -33,7 +33,7 @@ pub struct Declared {
     pub(crate) isolated: bool,
 }
 
-/// SQL for each database.
+/// SQL for each database: PostgreSQL, then SQLite.
 type SqlText = [Option<String>; 2];
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -74,21 +74,21 @@ struct Named {
     declared: Declared,
 }
 
-/// By the plain name of the table.
+/// The declarations, by the plain name of the table.
 pub(super) fn read(definition: &str) -> Result<BTreeMap<String, Declared>, StoreError> {
     let corrupt = |error| StoreError::new("reading the definition of a projection", StoreErrorKind::Corrupt, error);
     let Tables { tables } = serde_json::from_str(definition).map_err(corrupt)?;
     Ok(tables.into_iter().map(|table| (table.name, table.declared)).collect())
 }
 
-/// Something that changes no row, on a table or on the view that readers use.
+/// Something on a table, or on the view that readers use, that changes no row.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Piece {
     /// In words.
     pub(crate) what: String,
-    /// A query that gives whether it is there, and its values.
+    /// A query, with its values, that tells whether it exists.
     pub(crate) is_there: (&'static str, Vec<Value>),
-    /// The statement that brings it.
+    /// The statement that makes it.
     pub(crate) make: String,
     /// The statement that removes it; empty if it stays.
     pub(crate) undo: String,
@@ -96,14 +96,14 @@ pub struct Piece {
     pub(crate) remedy: &'static str,
 }
 
-/// What a database has of a table.
+/// What a table has in the database.
 #[derive(Debug, Default)]
 pub struct Structure {
-    /// Indexes that are of use.
+    /// Indexes that the database can use.
     pub(crate) indexes: Vec<FoundIndex>,
-    /// Names of constraints, of those that were asked for.
+    /// Those of the constraints asked for that exist, by name.
     pub(crate) constraints: Vec<String>,
-    /// Columns that it works out.
+    /// Columns that the database computes.
     pub(crate) generated: Vec<String>,
     /// The columns of foreign keys.
     pub(crate) references: Vec<Vec<String>>,
@@ -114,17 +114,18 @@ pub struct Structure {
 pub(crate) struct FoundIndex {
     pub(crate) name: String,
     pub(crate) unique: bool,
-    /// Its columns in order, where it has nothing else.
+    /// Its columns in order, if it has only columns.
     pub(crate) columns: Option<Vec<String>>,
 }
 
 impl Declared {
-    /// Each column that has a comment, with it.
+    /// Each column that has a comment, with the comment.
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "SQLite has none of that"))]
     pub(crate) fn comments(&self) -> impl Iterator<Item = (&str, &str)> {
         self.columns.iter().filter_map(|column| Some((column.name.as_str(), column.comment.as_deref()?)))
     }
 
-    /// The names of constraints that check rows, with what they are.
+    /// The names of constraints that check rows, each with what it is in words.
     fn constraints(&self, dialect: Dialect) -> Vec<(String, String)> {
         let checks = self.checks.iter().filter(|(_, sql)| text(sql, dialect));
         let checks = checks.map(|(name, _)| (sql::check_constraint(name), format!("check {name:?}")));
@@ -134,7 +135,7 @@ impl Declared {
         checks.chain(lists).collect()
     }
 
-    /// What of it the table lacks, in words.
+    /// What the table lacks of the declaration, in words.
     fn missing(&self, conn: &mut dyn Conn, table: &Relation) -> Result<Vec<String>, StoreError> {
         let dialect = conn.dialect();
         let constraints = self.constraints(dialect);
@@ -184,7 +185,7 @@ impl DeclaredIndex {
     }
 }
 
-/// True when there is a text for the database.
+/// True if there is a text for this database.
 fn text([postgres, sqlite]: &SqlText, dialect: Dialect) -> bool {
     match dialect {
         Dialect::Postgres => postgres.is_some(),
@@ -192,8 +193,9 @@ fn text([postgres, sqlite]: &SqlText, dialect: Dialect) -> bool {
     }
 }
 
-/// A table of a build, and the view on it where readers see it.
+/// A table of a build, and the view on it if readers see it.
 #[derive(Debug, Clone, Copy)]
+#[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "SQLite has none of that"))]
 pub struct Worn<'r> {
     pub(crate) schema: Option<&'r str>,
     pub(crate) table: &'r Relation,

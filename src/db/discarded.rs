@@ -1,4 +1,4 @@
-//! Events that people gave up: what a build that begins is told of them.
+//! Events that people discarded, for a build that begins.
 
 use std::sync::Arc;
 
@@ -7,8 +7,8 @@ use super::{Conn, row, state};
 use crate::error::StoreError;
 use crate::state::ProjectionKey;
 
-/// Events that were discarded in one build are passed over in another build that has not passed them yet; only those of
-/// one instance, if one is given.
+/// Makes a build pass over the events that were discarded in another build, unless it has already passed them; only
+/// those of one instance, if one is given.
 pub(super) fn carry(
     conn: &mut dyn Conn,
     from: &ProjectionKey,
@@ -26,7 +26,7 @@ pub(super) fn carry(
     if instances.is_empty() {
         return Ok(());
     }
-    // Who fills it meanwhile is behind the lock, and sees what is to be passed over.
+    // An engine that fills the build meanwhile waits for this lock, and then sees what to pass over.
     state::lock(conn, to, &instances)?;
     let sql = format!(
         "INSERT INTO {held} (instance_id, projection, version, {columns}) SELECT h.instance_id, CAST($4 AS text), CAST($5 AS bigint), \
@@ -40,8 +40,8 @@ pub(super) fn carry(
     refresh(conn, to, instances.iter().map(ToString::to_string).collect())
 }
 
-/// A build that has not passed the discarded events yet tries them again; only those of one instance, if one is given.
-/// Returns how many.
+/// Makes a build try discarded events that it has not passed yet; only those of one instance, if one is given. Returns
+/// how many.
 pub(super) fn forget(
     conn: &mut dyn Conn,
     projection: &ProjectionKey,

@@ -1,4 +1,4 @@
-//! One statement at a time on the read tables.
+//! Runs statements on the read tables one by one.
 
 use std::error::Error as _;
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use crate::sql::{self, Dialect};
 use crate::state::ProjectionKey;
 use crate::statement::Statement;
 
-/// Returns how many statements met no row. If the service's own SQL names something that does not exist, that is an
-/// error of the SQL, unless the tables of the projection turn out to be missing. The projection is placed.
+/// Returns how many statements met no row. If the service's own SQL names something that does not exist, the SQL is at
+/// fault, unless tables of the projection turn out to be missing. The schema of the projection must be known.
 pub(super) fn execute(
     conn: &mut dyn Conn,
     projection: &Projection,
@@ -61,17 +61,17 @@ pub(super) fn of_table(conn: &mut dyn Conn, error: StoreError, projection: &Proj
     error.with_remedy(remedy)
 }
 
-/// True when the projection was set up. Without the engine's own tables nothing was.
+/// True if the projection was set up. Without the engine's own tables, nothing was.
 fn is_on_record(conn: &mut dyn Conn, key: &ProjectionKey) -> bool {
     let sql = format!("SELECT 1 FROM {} WHERE name = $1 AND version = $2", conn.dialect().table("projections"));
     conn.query(&sql, &[Arc::clone(&key.name).into(), key.version.into()]).is_ok_and(|rows| !rows.is_empty())
 }
 
-/// The remedy for a missing read table or column. A set-up is none: it could only make the table empty.
+/// The remedy for a missing read table or column. A set-up is no remedy: it could only make an empty table.
 const PUT_BACK: &str = "; rename it back or restore it, together with the checkpoints of its time, and the engine goes on \
      by itself; or raise the version, so that it is rebuilt";
 
-/// The same where it may never have been set up.
+/// The remedy if the table may never have been set up.
 const SET_UP_OR_PUT_BACK: &str = "; run setup() if it was never set up; else rename back or restore what is missing, together \
      with the checkpoints of its time, or raise the version, so that it is rebuilt";
 

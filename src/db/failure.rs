@@ -19,19 +19,19 @@ fn params(projection: &ProjectionKey, instance: &str) -> Vec<Value> {
     vec![instance.into(), Arc::clone(&projection.name).into(), projection.version.into()]
 }
 
-/// The beginnings of instance and aggregate id, which is what the index over aggregates has: an event whose ids are as long as
-/// an index allows fails like any other.
+/// The beginnings of instance and aggregate id, as the index over aggregates has them. So an event whose ids are as
+/// long as an index allows fails like any other event.
 const AGGREGATE_INDEX: (&str, &str) =
     ("substr(instance_id, 1, 100) = substr($1, 1, 100)", "substr(aggregate_id, 1, 100)");
 
-/// As many characters of an id as the index has.
+/// The characters of an id that the index contains.
 fn beginning(id: &str) -> String {
     id.chars().take(100).collect()
 }
 
 const OF_INSTANCE: &str = "instance_id = $1 AND projection = $2 AND version = $3";
 
-/// Writes records, in place of earlier ones of the same events.
+/// Writes records. They replace earlier records of the same events.
 pub(super) fn record(conn: &mut dyn Conn, projection: &ProjectionKey, attempts: &[Attempt]) -> Result<(), StoreError> {
     if attempts.is_empty() {
         return Ok(());
@@ -45,7 +45,7 @@ pub(super) fn record(conn: &mut dyn Conn, projection: &ProjectionKey, attempts: 
     refresh(conn, projection, instances.into_iter().map(str::to_owned).collect())
 }
 
-/// Writes records as this kind of bulk does. The first time of failure is that of the record that is there.
+/// Writes records by this kind of bulk. An existing record keeps its first time of failure.
 fn write(
     conn: &mut dyn Conn,
     projection: &ProjectionKey,
@@ -100,7 +100,7 @@ fn values(projection: &ProjectionKey, attempt: &Attempt, now: SystemTime) -> Row
     ]
 }
 
-/// Removes the records of events at or below a position that held the instance up.
+/// Removes the records, at or below a position, of events that held the instance up.
 pub(super) fn clear(
     conn: &mut dyn Conn,
     projection: &ProjectionKey,
@@ -215,7 +215,7 @@ fn unknown(what: &str, word: &str) -> StoreError {
     StoreError::new("reading held events", StoreErrorKind::Corrupt, why)
 }
 
-/// Those aggregates, of those with these ids, of which events are parked.
+/// Those of these aggregates that have parked events.
 pub(super) fn parked(
     conn: &mut dyn Conn,
     projection: &ProjectionKey,
@@ -236,8 +236,8 @@ pub(super) fn parked(
     conn.query(&sql, &params)?.iter().map(|found| Ok((row::shared(found, 0)?, row::shared(found, 1)?))).collect()
 }
 
-/// Of each of these aggregates, the first event that is still held becomes the parked one. An index finds it, so the
-/// cost does not grow with the number of events that wait after it.
+/// Makes the first event that each of these aggregates still holds the parked one. An index finds it, so the cost does
+/// not grow with the number of events that wait behind it.
 pub(super) fn promote(
     conn: &mut dyn Conn,
     projection: &ProjectionKey,
@@ -285,7 +285,7 @@ pub(super) fn list(
     conn.query(&sql, &params)?.iter().map(|found| held(found, now)).collect()
 }
 
-/// How many those are.
+/// How many failures the query finds.
 pub(super) fn count(conn: &mut dyn Conn, projection: &ProjectionKey, query: &FailureQuery) -> Result<u64, StoreError> {
     let (conditions, params) = conditions(conn, projection, query);
     let sql = format!("SELECT count(*) FROM {} WHERE {conditions}", conn.dialect().table("held_events"));
@@ -374,7 +374,7 @@ pub(super) fn counts(conn: &mut dyn Conn, projection: &ProjectionKey) -> Result<
         .collect()
 }
 
-/// Says that an event is being tried, or, without position, that none is.
+/// Records that an event is being tried, or, without a position, that none is.
 pub(super) fn mark(
     conn: &mut dyn Conn,
     projection: &ProjectionKey,
@@ -399,7 +399,7 @@ pub(super) fn relax(conn: &mut dyn Conn, projection: &ProjectionKey, instance: &
     conn.execute(&sql, &params).map(|_| ())
 }
 
-/// Keeps what a person did.
+/// Records what a person did.
 pub(super) fn note(
     conn: &mut dyn Conn,
     projection: &ProjectionKey,

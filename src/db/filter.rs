@@ -1,4 +1,4 @@
-//! Reads that people and services make: filters, instance ids, heads.
+//! Reads for people and services: filters, instance ids, heads.
 
 use std::sync::Arc;
 
@@ -10,10 +10,10 @@ use crate::query::{Head, HeadsRequest, Query, SubQuery};
 use crate::sql::Dialect;
 use crate::value::Value;
 
-/// Events whose sizes are looked at before they are read.
+/// How many events a read looks at for their sizes before it reads them.
 const MOST_SIZES: usize = 10_000;
 
-/// Conditions under way, with their parameters.
+/// Conditions while they are built, with their parameters.
 struct Where {
     dialect: Dialect,
     params: Vec<Value>,
@@ -90,12 +90,12 @@ pub(crate) fn filter(conn: &mut dyn Conn, query: &Query) -> Result<Vec<Event>, S
     row::events(&select(conn, EVENT_COLUMNS, query, limit)?)
 }
 
-/// How many of the events that a query finds there is room for; what they weigh is known without reading them.
+/// How many of the events that a query finds fit into one page. It learns their sizes without reading them.
 fn fitting(conn: &mut dyn Conn, query: &Query) -> Result<usize, StoreError> {
-    // Above this a page is cut too, so that its sizes are bounded as well.
+    // Above this number a page is cut too, so that the list of sizes is bounded as well.
     let limit = if query.limit == 0 { MOST_SIZES } else { query.limit.min(MOST_SIZES) };
     let (mut bytes, mut count) = (0_usize, 0);
-    // With what they are sorted by: else SQLite would sort all events that are left for each page.
+    // The columns include those to sort by. Otherwise SQLite would sort all remaining events for each page.
     let columns = "octet_length(payload) + octet_length(metadata), instance_id, position";
     for found in select(conn, columns, query, limit)? {
         bytes = bytes.saturating_add(usize::try_from(row::int(&found, 0)?).unwrap_or(0));
@@ -122,7 +122,8 @@ fn select(conn: &mut dyn Conn, columns: &str, query: &Query, limit: usize) -> Re
     conn.query(&text, &sql.params)
 }
 
-/// The instances of the events that a query finds. Each table by itself, along its index where the query leaves it to that.
+/// The instances of the events that a query finds. It reads each table on its own, along its index if the query allows
+/// that.
 pub(crate) fn instance_ids(conn: &mut dyn Conn, query: &Query) -> Result<Vec<Arc<str>>, StoreError> {
     let dialect = conn.dialect();
     let mut sql = Where::new(dialect);

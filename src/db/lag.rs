@@ -1,7 +1,7 @@
-//! Where projections are behind: heads against states, and what tells that nothing can have begun to lag.
+//! Where projections are behind: compares heads with states, and tells when nothing can have begun to lag.
 //!
-//! Most instances are up to date, and one aggregate over all states shows that of them. Only the pairs of the others are
-//! compared one by one, with all that may keep a pair from being worked on.
+//! Most instances are up to date, and one aggregate over all states shows that. Only the pairs of the other instances
+//! are compared one by one, with everything that may keep a pair from being worked on.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -14,18 +14,18 @@ use crate::query::EventFilter;
 use crate::sql::Dialect;
 use crate::value::Value;
 
-/// Instances that are named in one query, at most.
+/// How many instances one query names at most.
 const NAMED: usize = 1000;
 
-/// Without it the planner sorts a million states, or spends longer on compiling than on reading them.
+/// Without these settings the planner sorts a million states, or compiles for longer than it reads.
 const GO_OVER_ALL: &str = "SET LOCAL jit = off; SET LOCAL enable_sort = off; SET LOCAL work_mem = '32MB'";
 
-/// A text that is another one after each push, after each transaction that moved a checkpoint back, and when builds, their
-/// tables or pauses have changed.
+/// A text that changes with each push, with each transaction that moves a checkpoint back, and when builds, their
+/// tables or pauses change.
 ///
-/// Heads only grow and their rows stay, so every push changes their sum; it is taken in two halves, which cannot overflow. A log
-/// that was restored may come to the same sum again, but not to the same newest event.
-/// `setbacks` are changed by the database itself, in the transaction that sets a state back.
+/// Heads only grow and their rows stay, so every push changes their sum. The sum is taken in two halves, which cannot
+/// overflow. A restored log may reach the same sum again, but not with the same newest event. The database itself
+/// changes `setbacks`, in the transaction that sets a state back.
 pub(crate) fn change_token(conn: &mut dyn Conn) -> Result<String, StoreError> {
     let dialect = conn.dialect();
     let newest = match dialect {
@@ -54,7 +54,7 @@ pub(crate) fn change_token(conn: &mut dyn Conn) -> Result<String, StoreError> {
     Ok(change_token)
 }
 
-/// Instances in which any of these projections is behind, whatever keeps it from being worked on.
+/// Instances in which any of these projections is behind, even if something keeps it from being worked on.
 pub(crate) fn lagging_instances(conn: &mut dyn Conn, request: &LagRequest) -> Result<Vec<Arc<str>>, StoreError> {
     prepare(conn)?;
     find_lagging(conn, request)
@@ -75,10 +75,10 @@ fn find_lagging(conn: &mut dyn Conn, request: &LagRequest) -> Result<Vec<Arc<str
     }
 }
 
-/// A few instances that are all those which may be behind; `None` when they are many, or were named.
+/// The only instances that may be behind, if they are few; `None` if they are many, or if the request names instances.
 ///
-/// Where all projections have a state, and the lowest is not below any head that is asked for, nothing is behind. SQLite
-/// compares the pairs as fast as it would find this.
+/// If all projections have a state, and the lowest checkpoint is not below any head that the request asks for, nothing
+/// is behind. SQLite compares the pairs as fast as it would find this.
 fn perhaps_lagging(conn: &mut dyn Conn, request: &LagRequest) -> Result<Option<Vec<Arc<str>>>, StoreError> {
     let dialect = conn.dialect();
     if dialect == Dialect::Sqlite || !request.instances.is_empty() {
@@ -123,11 +123,11 @@ fn really_lagging(conn: &mut dyn Conn, request: &LagRequest) -> Result<Vec<Arc<s
     conn.query(&text, &sql.params)?.iter().map(|found| row::shared(found, 0)).collect()
 }
 
-/// The pairs that lag and that count.
+/// The pairs that lag and that the request asks for.
 pub(crate) fn lagging(conn: &mut dyn Conn, request: &LagRequest) -> Result<Vec<Lag>, StoreError> {
     prepare(conn)?;
     let behind = if request.instances.is_empty() { find_lagging(conn, request)? } else { request.instances.clone() };
-    // There may be more, and those found may all have to wait.
+    // There may be more pairs, and all found ones may have to wait.
     if request.instances.is_empty() && behind.len() >= request.limit {
         return pairs(conn, request);
     }
@@ -139,8 +139,8 @@ pub(crate) fn lagging(conn: &mut dyn Conn, request: &LagRequest) -> Result<Vec<L
     Ok(lags)
 }
 
-/// Where there are too many, projections take turns, and chance says which pairs of a projection come first: those that cannot
-/// move hide neither another projection's nor each other's neighbours for long.
+/// If there are too many pairs, projections take turns, and chance decides which pairs of a projection come first. So
+/// pairs that cannot move do not hide others for long.
 fn pairs(conn: &mut dyn Conn, request: &LagRequest) -> Result<Vec<Lag>, StoreError> {
     let dialect = conn.dialect();
     let mut sql = Sql::new(conn)?;
@@ -169,7 +169,7 @@ fn pair(found: &Row) -> Result<Lag, StoreError> {
 }
 
 /// The pairs whose checkpoints are not part of the log. The counters alone show a checkpoint above the end of the log.
-/// To see that the log holds another event at a checkpoint, each one has to be read.
+/// To see that the log has another event at a checkpoint, a `thorough` look reads each event.
 pub(crate) fn diverged(conn: &mut dyn Conn, request: &LagRequest, thorough: bool) -> Result<Vec<Lag>, StoreError> {
     prepare(conn)?;
     let dialect = conn.dialect();
@@ -236,8 +236,8 @@ fn system(request: &LagRequest) -> &'static str {
     if request.system { "" } else { " AND h.instance_id <> ''" }
 }
 
-/// Heads with the states that are below them, from FROM on, and what stands in front of the query. SQLite keeps to the
-/// order, in which the states of an instance follow each other, and would read the list for each of them.
+/// The heads with the states below them, from FROM on, and the beginning of the query. SQLite keeps this order, in
+/// which the states of an instance follow each other; otherwise it would read the list for each of them.
 fn compared(dialect: Dialect, request: &LagRequest, sql: &mut Sql) -> Result<(String, String), StoreError> {
     let (not, join) = match dialect {
         Dialect::Postgres => ("NOT ", "JOIN"),
@@ -249,7 +249,7 @@ fn compared(dialect: Dialect, request: &LagRequest, sql: &mut Sql) -> Result<(St
     } else {
         format!(" AND {}", sql.one_of(dialect, "h.instance_id", &request.instances))
     };
-    // Most projections name their types, and are found without asking for this.
+    // Most projections name their types, and are found without this look-up.
     let is_every = request.projections.iter().any(|(_, kinds)| EventFilter::lists_every(kinds));
     let or_every = if is_every { " OR k.kind = ''" } else { "" };
     let compared = format!(

@@ -13,7 +13,8 @@ use crate::lease::{Lease, Member, Renewal};
 use crate::sql::Dialect;
 use crate::state::ProjectionKey;
 
-/// The mark as a holder leaves it: without its own, and with that of a dead one, which the next has to count.
+/// The mark after a holder leaves: without the holder's own mark, but with the mark of a dead holder, which the next
+/// one has to count.
 const OTHERS_MARK: &str = "CASE WHEN marked_epoch = epoch THEN NULL ELSE marked END";
 
 fn skip_locked(dialect: Dialect) -> &'static str {
@@ -23,7 +24,7 @@ fn skip_locked(dialect: Dialect) -> &'static str {
     }
 }
 
-/// Takes leases that are free, expired, or the owner's already, and waits for no lock.
+/// Takes leases that are free, expired, or already the owner's. It waits for no lock.
 pub(crate) fn acquire(
     conn: &mut dyn Conn,
     projection: &ProjectionKey,
@@ -70,7 +71,7 @@ fn take(
     conn.query(&text, &sql.params)?.iter().map(|found| lease_of(found, 0)).collect()
 }
 
-/// Instance, epoch and carefulness.
+/// Reads instance, epoch and carefulness.
 fn lease_of(found: &Row, at: usize) -> Result<Lease, StoreError> {
     let (instance, epoch) = (row::shared(found, at)?, row::int(found, at + 1)?);
     Ok(Lease { instance, epoch, careful: row::truth(found, at + 2)? })
@@ -100,7 +101,7 @@ pub(crate) fn renew(conn: &mut dyn Conn, owner: Uuid, lease: Duration) -> Result
         .collect()
 }
 
-/// Extends what is the owner's.
+/// Extends the leases that are still the owner's.
 pub(super) fn extend(
     conn: &mut dyn Conn,
     projection: &ProjectionKey,
@@ -119,7 +120,7 @@ pub(super) fn extend(
     conn.execute(&text, &sql.params).map(|_| ())
 }
 
-/// Frees what is still the owner's.
+/// Frees the leases that are still the owner's.
 pub(crate) fn release(
     conn: &mut dyn Conn,
     projection: &ProjectionKey,
@@ -140,7 +141,7 @@ pub(crate) fn release(
     conn.execute(&text, &sql.params).map(|_| ())
 }
 
-/// Takes, keeps or does not get the lead of a projection's first run.
+/// Takes or keeps the lead of a projection's first run, if no other process has it.
 pub(crate) fn lead(
     conn: &mut dyn Conn,
     projection: &ProjectionKey,
@@ -158,7 +159,7 @@ pub(crate) fn lead(
     Ok(conn.execute(&text, &sql.params)? > 0)
 }
 
-/// Names of the projections, of those given, that have succeeded once.
+/// For each of the given projections, whether its first run has succeeded.
 pub(crate) fn succeeded(conn: &mut dyn Conn, projections: &[ProjectionKey]) -> Result<Vec<bool>, StoreError> {
     let sql =
         format!("SELECT name, version FROM {} WHERE succeeded_at IS NOT NULL", conn.dialect().table("projections"));
@@ -174,7 +175,7 @@ pub(crate) fn succeeded(conn: &mut dyn Conn, projections: &[ProjectionKey]) -> R
     projections.iter().map(done).collect()
 }
 
-/// Records that the first run succeeded, and gives up its lead.
+/// Records that the first run succeeded, and gives its lead up.
 pub(crate) fn succeed(conn: &mut dyn Conn, projection: &ProjectionKey, owner: Uuid) -> Result<bool, StoreError> {
     let table = conn.dialect().table("projections");
     let mut sql = Sql::new(conn)?;
@@ -187,8 +188,8 @@ pub(crate) fn succeed(conn: &mut dyn Conn, projection: &ProjectionKey, owner: Uu
     Ok(conn.execute(&text, &sql.params)? > 0)
 }
 
-/// Writes it beside the process, where that is on the list and something else stands there: nothing does where others forgot
-/// the process, and it announced itself anew.
+/// Records missed updates in the row of the process, if the process is on the list and the row says something else. The row
+/// says nothing after others forgot the process and it announced itself again.
 pub(crate) fn tell_missed(
     conn: &mut dyn Conn,
     process: Uuid,
@@ -204,7 +205,7 @@ pub(crate) fn tell_missed(
     conn.execute(&text, &[missed.into(), process.into()]).map(|_| ())
 }
 
-/// Announces a process, forgets those that are long gone, and lists those alive.
+/// Announces a process, forgets processes that are long gone, and lists the living ones.
 pub(crate) fn heartbeat(
     conn: &mut dyn Conn,
     member: &Member,
@@ -244,7 +245,7 @@ pub(crate) fn heartbeat(
     Ok(members)
 }
 
-/// Takes a process off the list, and its leases with it.
+/// Takes a process off the list, and frees its leases.
 pub(crate) fn leave(conn: &mut dyn Conn, process: Uuid) -> Result<(), StoreError> {
     let dialect = conn.dialect();
     let states = dialect.table("projection_states");

@@ -6,8 +6,8 @@
 //! database and the cluster. If all numbers differ, everything was restored together, or moved to another server. If
 //! only some differ, the rows are not those that the checkpoints stand for.
 //!
-//! Renaming and moving between schemas keep the numbers; so do truncating, rewriting and restoring rows alone, which nothing
-//! here tells. SQLite keeps a database in one file, of which no part is restored alone.
+//! Renaming and moving between schemas keep the numbers. So do truncating, rewriting, and restoring rows alone, which
+//! nothing here detects. SQLite keeps a database in one file, and nobody restores a part of a file alone.
 
 use super::{Conn, Row, row};
 use crate::builds::torn_tables;
@@ -17,14 +17,15 @@ use crate::sql::{self, Dialect};
 use crate::state::ProjectionKey;
 use crate::value::Value;
 
-/// The database, so that numbers of another one are not taken for its own. A server may not tell; then nothing is found.
+/// The database, so that numbers of another database are not mistaken for its own. A server may refuse to tell it; then
+/// nothing is found.
 const HERE: &str = "(SELECT readside.database_id())";
 
 /// The tables of a build that are there now, in the order in which they are on record, with the numbers on record.
 const NOW: &str = "unnest(p.made_tables, p.made_oids) AS m(name, oid) \
      JOIN pg_namespace n ON n.nspname = p.made_schema JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = m.name";
 
-/// In words what became of the tables of the build in row `p` of the engine's `projections`; NULL where they fit.
+/// What became of the tables of the build in row `p` of the engine's `projections`, in words; NULL if they fit.
 pub(crate) fn torn(dialect: Dialect) -> String {
     if dialect == Dialect::Sqlite {
         return "NULL".to_owned();
@@ -39,7 +40,7 @@ pub(crate) fn torn(dialect: Dialect) -> String {
     )
 }
 
-/// The numbers by which two looks differ if tables were dropped and made again between them; of row `p`.
+/// The numbers of row `p`. They differ between two looks if tables were dropped and made again in between.
 pub(super) fn numbers(dialect: Dialect) -> String {
     if dialect == Dialect::Sqlite {
         return "0".to_owned();
@@ -47,7 +48,8 @@ pub(super) fn numbers(dialect: Dialect) -> String {
     format!("p.tableoid::int8 + (SELECT coalesce(sum(c.oid::int8), 0)::int8 FROM {NOW})")
 }
 
-/// The statement that puts on record what these tables of a build are now; all in SQL, a schema of NULL being the session's.
+/// The statement that records what these tables of a build are now. It works in SQL only; a schema of NULL means the
+/// session's schema.
 pub(super) fn noting(schema: &str, tables: &str, name: &str, version: &str) -> String {
     let schema = format!("coalesce({schema}, current_schema()::text)");
     format!(
@@ -58,7 +60,7 @@ pub(super) fn noting(schema: &str, tables: &str, name: &str, version: &str) -> S
     )
 }
 
-/// Puts on record what the tables of this build, which is placed, are now.
+/// Records what the tables of this build are now. The schema of the projection must be known.
 pub(super) fn record(conn: &mut dyn Conn, projection: &Projection) -> Result<(), StoreError> {
     let dialect = conn.dialect();
     if dialect == Dialect::Sqlite {
@@ -70,7 +72,7 @@ pub(super) fn record(conn: &mut dyn Conn, projection: &Projection) -> Result<(),
     conn.execute(&noting("$3::text", "$4::text[]", "$1", "$2"), &params).map(|_| ())
 }
 
-/// The same where nothing is on record, or all of it is of another place.
+/// As [`record`], if nothing is on record, or all of it is of another place.
 pub(super) fn record_new(conn: &mut dyn Conn, projection: &Projection) -> Result<(), StoreError> {
     let dialect = conn.dialect();
     if dialect == Dialect::Sqlite {
@@ -87,7 +89,7 @@ pub(super) fn record_new(conn: &mut dyn Conn, projection: &Projection) -> Result
     if rows.is_empty() { Ok(()) } else { record(conn, projection) }
 }
 
-/// Two builds of one version have exchanged the names of their tables.
+/// Exchanges the records of two builds of one version that have exchanged the names of their tables.
 pub(super) fn exchange(conn: &mut dyn Conn, one: &ProjectionKey, other: &ProjectionKey) -> Result<(), StoreError> {
     if conn.dialect() == Dialect::Sqlite {
         return Ok(());
@@ -98,12 +100,14 @@ pub(super) fn exchange(conn: &mut dyn Conn, one: &ProjectionKey, other: &Project
     conn.execute(sql, &[one.name.as_ref().into(), other.name.as_ref().into(), one.version.into()]).map(|_| ())
 }
 
-/// That the tables of a build are those that were made for it.
+/// Checks that the tables of a build are those that were made for it.
+#[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "a part of an SQLite file cannot be restored alone"))]
 pub(crate) fn whole(found: &Row, at: usize, doing: &str) -> Result<(), StoreError> {
     if row::is_null(found, at) { Ok(()) } else { Err(torn_tables(doing, row::text(found, at)?)) }
 }
 
 /// The builds whose tables are not those that were made for them, in words.
+#[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "a part of an SQLite file cannot be restored alone"))]
 pub(crate) fn torn_builds(conn: &mut dyn Conn) -> Result<Vec<String>, StoreError> {
     let torn = torn(conn.dialect());
     let sql = format!(

@@ -8,14 +8,14 @@ use super::{Conn, Row, row};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::inspect::MemberStatus;
 
-/// What a process holds of a projection.
+/// How many leases a process holds of a projection.
 pub(super) struct Leases {
     pub(super) of: Of,
     pub(super) process: Uuid,
     pub(super) count: u64,
 }
 
-/// What processes alive have told of updates and deletes that met no row.
+/// The updates and deletes that met no row, as living processes reported them.
 pub(super) struct Missed(Vec<(String, u32, u64)>);
 
 impl Missed {
@@ -32,7 +32,7 @@ impl Missed {
         Ok(Self(all))
     }
 
-    /// Of a build, by all that have told; none where nobody has.
+    /// The sum for a build over all processes that reported; `None` if no process did.
     pub(super) fn of(&self, (name, version): (&str, u32)) -> Option<u64> {
         let of_build = self.0.iter().filter(|(of, its, _)| (of.as_str(), *its) == (name, version));
         of_build.map(|(.., count)| *count).reduce(u64::saturating_add)

@@ -83,8 +83,8 @@ pub(crate) type Row = Vec<Value>;
 /// A connection, possibly inside a transaction.
 ///
 /// Parameters are numbered `$1`, `$2` … on both databases. A `Value::TextArray` binds as `text[]`, or as the text of a
-/// JSON array; a NULL takes its type from where it stands. After an error a transaction can only be rolled back, or
-/// go on from a savepoint.
+/// JSON array. The place of a NULL gives its type. After an error a transaction can only be rolled back, or continue
+/// from a savepoint.
 pub trait Conn {
     /// How this database spells things.
     fn dialect(&self) -> Dialect;
@@ -92,17 +92,17 @@ pub trait Conn {
     /// Rows of a query.
     fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Row>, StoreError>;
 
-    /// Runs a statement, returns the number of rows it touched.
+    /// Runs a statement, and returns the number of rows that it touched.
     fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64, StoreError>;
 
     /// Runs several statements without parameters.
     fn batch(&mut self, sql: &str) -> Result<(), StoreError>;
 
-    /// Writes many rows in order, in the fastest way this database has; returns the number of rows touched.
+    /// Writes many rows in order, in the fastest way of this database, and returns the number of rows touched.
     fn bulk(&mut self, write: &Bulk) -> Result<u64, StoreError>;
 
-    /// The same for rows that can touch each other by unique keys, of which these columns are the secondary ones: it
-    /// succeeds only where the rows written one after the other would succeed, and has the same outcome then.
+    /// As [`bulk`](Self::bulk), for rows that can affect each other by unique keys, of which these are the secondary
+    /// ones. It succeeds only if the rows written one after the other would succeed, and has the same outcome.
     fn bulk_in_order(&mut self, write: &Bulk, _uniques: &[&[String]]) -> Result<u64, StoreError> {
         self.bulk(write)
     }
@@ -115,23 +115,23 @@ pub trait Conn {
         value
     }
 
-    /// Locks the counters of instances, given by bytes, until the end of the transaction, those that exist. What is read
-    /// by a later statement is not older than the locks.
+    /// Locks the counters of those instances that exist, in byte order, until the end of the transaction. A later
+    /// statement reads nothing older than the locks.
     fn counters(&mut self, instances: &[Arc<str>]) -> Result<Counters, StoreError>;
 
     /// Writes events, and moves their counters and heads.
     fn append(&mut self, append: &Append<'_>) -> Result<(), StoreError>;
 
-    /// The schema on record for the tables of this build, whose code names none. None where there are no schemas, or
-    /// where none is on record. Refused where the tables are not those that were made for it.
+    /// The schema on record for the tables of this build, whose code names no schema. `None` if the database has no
+    /// schemas, or none is on record. Fails if the tables are not those that were made for the build.
     fn place(&mut self, _build: &ProjectionKey) -> Result<Option<Arc<str>>, StoreError> {
         Ok(None)
     }
 
-    /// What this database knows of the things that people hang on tables.
+    /// What this database knows of the objects that people add to tables.
     fn catalogue(&self) -> &'static dyn objects::Catalogue;
 
-    /// The schema of the engine's own tables, where there are schemas.
+    /// The schema of the engine's own tables, if the database has schemas.
     fn home(&self) -> Option<&str>;
 
     /// The sessions that hold locks on these relations (quoted names), the longest first. A session that wants an
@@ -161,8 +161,8 @@ pub(crate) fn owned(rows: Vec<Row>) -> Vec<BulkRow<'static>> {
     rows.into_iter().map(|row| row.into_iter().map(Cow::Owned).collect()).collect()
 }
 
-/// True when a bulk can write the value into a column of this type, on every database: what folding admits is what bulks
-/// write. Any type of column can be written, and NULL into all; decimals at the scale of their column.
+/// True if a bulk can write the value into a column of this type, on every database. Folding admits exactly these
+/// values. A bulk can write any type of column, NULL into all of them, and decimals at the scale of their column.
 pub(crate) fn takes(kind: ColumnType, value: &Value) -> bool {
     match (value, kind) {
         (Value::Null, _) => true,
@@ -181,7 +181,7 @@ pub struct Bulk<'n> {
     pub(crate) keys: Vec<(&'n str, ColumnType)>,
     /// The other columns, after the keys in each row.
     pub(crate) columns: Vec<(&'n str, ColumnType)>,
-    /// What happens to each of those where the row exists; set, where it says nothing.
+    /// What happens to each of those columns if the row exists. If this is empty, they are set.
     pub(crate) how: Vec<How>,
     /// What an update demands in addition to the keys, as SQL; see [`Bulk::new_value`].
     pub(crate) only_if: Option<String>,
@@ -189,7 +189,7 @@ pub struct Bulk<'n> {
 }
 
 impl Bulk<'_> {
-    /// The words that stand for the new value of a column in an update, which is at this place behind the keys.
+    /// The SQL for the new value of a column in an update. `at` is the column's place after the keys.
     pub(crate) fn new_value(dialect: Dialect, at: usize, name: &str) -> String {
         match dialect {
             Dialect::Postgres => format!("u.{}", sql::quote(name)),
@@ -197,12 +197,12 @@ impl Bulk<'_> {
         }
     }
 
-    /// The demand of an update, behind its keys.
+    /// The condition of an update, to follow its keys.
     pub(crate) fn demand(&self) -> String {
         self.only_if.as_ref().map(|demand| format!(" AND {demand}")).unwrap_or_default()
     }
 
-    /// The assignments to the columns of a row that exists, from the new values by these names.
+    /// The assignments to the columns of an existing row; `new` gives the names of the new values.
     pub(crate) fn assigned(&self, existing: &str, new: impl Fn(usize, &str) -> String) -> Vec<String> {
         let assignment = |(at, (name, _)): (usize, &(&str, ColumnType))| {
             let (name, new) = (sql::quote(name), new(at, &sql::quote(name)));
@@ -217,7 +217,7 @@ impl Bulk<'_> {
     }
 }
 
-/// What an insert does about a row that exists.
+/// What an insert does about an existing row.
 pub(crate) fn on_conflict(write: &Bulk<'_>) -> String {
     let assigned = match write.kind {
         BulkKind::Upsert => write.assigned("t.", |_, name| format!("excluded.{name}")),
@@ -226,37 +226,38 @@ pub(crate) fn on_conflict(write: &Bulk<'_>) -> String {
     if assigned.is_empty() { "NOTHING".to_owned() } else { format!("UPDATE SET {}", assigned.join(", ")) }
 }
 
-/// In an order in which they can follow each other: rows are changed before missing ones are inserted.
+/// The variants are in an order in which they can run one after the other: rows are changed before missing ones are
+/// inserted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) enum BulkKind {
-    /// Rows with these keys go.
+    /// Deletes the rows with these keys.
     #[default]
     Delete,
-    /// As `Delete`; that any is there is an error, which the caller makes of their number.
+    /// As `Delete`, but an existing row is an error, which the caller reports from their number.
     Absent,
-    /// Only rows whose key exists.
+    /// Changes only rows whose key exists.
     Update,
-    /// A row whose key exists gets the new columns.
+    /// Inserts rows; a row whose key exists gets the new columns.
     Upsert,
-    /// A row whose key exists is an error.
+    /// Inserts rows; a row whose key exists is an error.
     Insert,
-    /// A row whose key exists is left alone.
+    /// Inserts rows; a row whose key exists stays as it is.
     InsertMissing,
 }
 
-/// What a new value does to a column of a row that exists.
+/// What a new value does to a column of an existing row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum How {
     Set,
     Add,
     Keep,
-    /// The database works it out by this expression, whatever the row holds.
+    /// The database computes it by this expression, whatever the row holds.
     Is(&'static str),
 }
 
 /// How a database gives out connections and runs transactions. Not for implementing outside.
 pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
-    /// Runs reads on its own connection; each statement sees what is committed by then.
+    /// Runs reads on their own connection. Each statement sees what was committed before it.
     #[doc(hidden)]
     fn read<T, E: From<StoreError>>(
         &self,
@@ -264,7 +265,7 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
         work: impl FnOnce(&mut dyn Conn) -> Result<T, E>,
     ) -> Result<T, E>;
 
-    /// Hands out the rows of a query of the service's own, in a transaction that only reads and has a deadline.
+    /// Hands out the rows of a service's own query, in a transaction that only reads and has a deadline.
     #[doc(hidden)]
     fn read_own(
         &self,
@@ -272,8 +273,8 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
         each: &mut dyn FnMut(&[String], Vec<Value>) -> bool,
     ) -> Result<(), StoreError>;
 
-    /// Runs `work` in one write transaction: commits on `Ok`, rolls back on `Err` and on panic. A commit whose outcome is
-    /// not known is `StoreErrorKind::CommitUnknown`.
+    /// Runs `work` in one write transaction: commits on `Ok`, and rolls back on `Err` and on panic. A commit with an
+    /// unknown outcome is `StoreErrorKind::CommitUnknown`.
     #[doc(hidden)]
     fn write<T, E: From<StoreError>>(
         &self,
@@ -281,7 +282,7 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
         work: impl FnOnce(&mut dyn Conn) -> Result<T, E>,
     ) -> Result<T, E>;
 
-    /// As [`write`](Self::write), and waits for others no longer than this in all, where that is less than usual.
+    /// As [`write`](Self::write), but waits for others no longer than this in all, if this is less than usual.
     #[doc(hidden)]
     fn write_within<T, E: From<StoreError>>(
         &self,
@@ -303,7 +304,7 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
         self.write(doing, work)
     }
 
-    /// As [`write`](Self::write), and waits for no connection that anything else uses, where there are several.
+    /// As [`write`](Self::write), but if there are several connections, it waits for none that anything else uses.
     #[doc(hidden)]
     fn write_reserved<T, E: From<StoreError>>(
         &self,
@@ -340,11 +341,11 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
     /// See [`LeaseStore::call_itself`](crate::store::LeaseStore::call_itself).
     fn call_itself(&self, _name: &str) {}
 
-    /// Connections that can be used at the same time, when that is bounded.
+    /// How many connections can be used at the same time, if that is bounded.
     #[doc(hidden)]
     fn connections(&self) -> Option<usize>;
 
-    /// What tells this database from every other one that there is now, from copies of it too.
+    /// What distinguishes this database from every other present one, even from its copies.
     #[doc(hidden)]
     fn location(&self) -> Result<String, StoreError>;
 
@@ -355,7 +356,7 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
         0
     }
 
-    /// True where other processes hear of a push only when they are told.
+    /// True if other processes hear of a push only when they are told.
     #[doc(hidden)]
     fn has_to_tell(&self) -> bool {
         false
@@ -390,11 +391,12 @@ pub trait Backend: std::fmt::Debug + Send + Sync + 'static {
     #[doc(hidden)]
     fn migrations(&self) -> &'static [&'static str];
 
-    /// Copies the database into a file; between steps `goes_on` hears how much is done, and of how much.
+    /// Copies the database into a file. Between two steps `goes_on` gets how much is done, and how much there is in
+    /// all.
     #[doc(hidden)]
     fn back_up(&self, to: &std::path::Path, goes_on: &mut dyn FnMut(u64, u64) -> bool) -> Result<u64, StoreError>;
 
-    /// A script of the engine's own as this database has to run it.
+    /// A script of the engine in the form in which this database has to run it.
     #[doc(hidden)]
     fn at_home(&self, script: String) -> String;
 }

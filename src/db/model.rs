@@ -1,4 +1,4 @@
-//! All that one instance of a read model holds, as of one moment: state, held positions and rows.
+//! Everything that one instance of a read model holds, as of one moment: state, held positions and rows.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,10 +15,11 @@ use crate::value::{ColumnType, Value};
 /// A row of a read table: names and values of its columns, the instance first.
 type NamedValues = Vec<(String, Value)>;
 
-/// Reads it from one snapshot. The projection is placed; the connection must not have read in this transaction.
+/// Reads an instance from one snapshot. The schema of the projection must be known. The connection must not have read
+/// in this transaction.
 ///
-/// PostgreSQL finds a table by its name as that is now, and rows as the snapshot has them. So the tables are locked against a
-/// switch before the snapshot is taken: it would exchange their names in between.
+/// PostgreSQL finds a table by its present name, but shows rows as of the snapshot. A switch between the two would
+/// exchange the names. So this locks the tables against a switch before it takes the snapshot.
 pub(crate) fn read(conn: &mut dyn Conn, projection: &Projection, instance: &str) -> Result<Model, StoreError> {
     match conn.dialect() {
         Dialect::Postgres => {
@@ -45,7 +46,7 @@ fn read_all(conn: &mut dyn Conn, projection: &Projection, instance: &str) -> Res
     Ok(Model { state: states.pop().unwrap_or_default(), held: held(conn, projection, instance)?, tables })
 }
 
-/// The rows of an instance, table by table. The projection is placed.
+/// The rows of an instance, table by table. The schema of the projection must be known.
 pub(crate) fn all_rows(
     conn: &mut dyn Conn,
     projection: &Projection,
@@ -82,7 +83,7 @@ fn rows(
     Ok(found.into_iter().map(typed).collect())
 }
 
-/// The row of a table with this primary key, in the order of the key's columns.
+/// The row of a table with this primary key; the values are in the order of the key's columns.
 pub(crate) fn find(
     conn: &mut dyn Conn,
     projection: &Projection,
@@ -111,7 +112,7 @@ pub(crate) fn find(
     Ok(found.map(typed))
 }
 
-/// Instances that have a state or a row of the projection, by bytes, behind `after`.
+/// Instances that have a state or a row of the projection, in byte order, after `after`.
 pub(crate) fn instances(
     conn: &mut dyn Conn,
     projection: &Projection,
@@ -136,8 +137,8 @@ pub(crate) fn instances(
     conn.query(&sql, &params)?.iter().map(|found| row::shared(found, 0)).collect()
 }
 
-/// Those of these instances of which its tables hold rows: one look-up along the primary key for each table and instance.
-/// The projection is placed.
+/// Those of these instances that have rows in the projection's tables: one look-up along the primary key for each table
+/// and instance. The schema of the projection must be known.
 pub(crate) fn with_rows(
     conn: &mut dyn Conn,
     projection: &Projection,
@@ -157,7 +158,8 @@ pub(crate) fn with_rows(
     conn.query(&sql, &[ids])?.iter().map(|found| row::shared(found, 0)).collect()
 }
 
-/// Removes the rows of an instance, those that refer to others first; returns how many. The projection is placed.
+/// Removes the rows of an instance, first the rows that refer to others, and returns how many. The schema of the
+/// projection must be known.
 pub(crate) fn forget(conn: &mut dyn Conn, projection: &Projection, instance: &str) -> Result<u64, StoreError> {
     let mut rows = 0;
     for table in projection.tables().iter().rev() {

@@ -20,12 +20,12 @@ pub struct Own {
 pub struct TablePair {
     pub(crate) old: Relation,
     pub(crate) new: Relation,
-    /// What the definition of the old one brings.
+    /// The indexes that the definition of the old table brings.
     pub(crate) own: Own,
     /// All tables of the build that readers see, and their views.
     pub(crate) tables: Vec<Relation>,
     pub(crate) views: Vec<Relation>,
-    /// Both are of one version: the new one takes over the name.
+    /// True if both are of one version: then the new table takes over the name.
     pub(crate) within: bool,
 }
 
@@ -39,16 +39,16 @@ pub struct Step {
     pub(crate) sql: String,
     /// The statement that runs right after it, and removes it from the old table.
     pub(crate) then: String,
-    /// The first statements touch the new table alone, so that they can be tried while the old one is in use.
+    /// True if the first statements touch only the new table, so that they can be tried while the old one is in use.
     pub(crate) alone: bool,
 }
 
-/// An object that depends on a table, and would be dropped, or left behind, with it.
+/// An object that depends on a table, and would be dropped or left behind with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dependent {
     /// In words, with its name.
     pub(crate) what: String,
-    /// It can be moved to a table of the same form.
+    /// True if it can be moved to a table of the same form.
     pub(crate) moves: bool,
 }
 
@@ -57,7 +57,7 @@ pub struct Dependent {
 pub struct Reference {
     /// In words, with its name.
     pub(crate) what: String,
-    /// Which of the tables that were asked about it refers to.
+    /// The place of the table that it refers to, among the tables that the question named.
     pub(crate) to: usize,
     /// The table that refers, ready for SQL.
     pub(crate) from: String,
@@ -66,7 +66,7 @@ pub struct Reference {
     /// True if a row cannot be deleted while another one refers to it. If false, the delete cascades or sets the
     /// reference to NULL.
     pub(crate) refuses: bool,
-    /// This role may read the rows that refer.
+    /// True if this role may read the rows that refer.
     pub(crate) readable: bool,
 }
 
@@ -78,22 +78,22 @@ impl Reference {
     }
 }
 
-/// What a database knows of the things on its tables.
+/// What a database knows of the objects on its tables.
 pub trait Catalogue {
     /// What the old table has and the new one lacks, and can get before it takes the old one's place. These statements
     /// touch only the new table, and run in this order.
     fn carried(&self, conn: &mut dyn Conn, pair: &TablePair) -> Result<Vec<Step>, StoreError>;
 
-    /// What goes from the old table to the new one as that takes its place, by the names from before.
+    /// What moves from the old table to the new one in the switch. The statements use the names from before the switch.
     fn moved(&self, conn: &mut dyn Conn, pair: &TablePair) -> Result<Vec<Step>, StoreError>;
 
-    /// What follows by name once the new tables have those of the old ones; asked for before that.
+    /// What moves once the new tables have the names of the old ones. Asked for before that.
     fn following(&self, conn: &mut dyn Conn, pair: &TablePair) -> Result<Vec<Step>, StoreError>;
 
     /// What would stay on the old table. True if the work must not go on without it, unless a person accepts that.
     fn staying(&self, conn: &mut dyn Conn, pair: &TablePair) -> Result<Vec<(String, bool)>, StoreError>;
 
-    /// What a table has, in words, that neither its definition brings nor belongs to one of these tables.
+    /// What a table has, in words, that its definition does not bring and that belongs to none of these tables.
     fn added(
         &self,
         conn: &mut dyn Conn,
@@ -113,8 +113,8 @@ pub trait Catalogue {
         views: &[Relation],
     ) -> Result<Vec<Dependent>, StoreError>;
 
-    /// Statements that rename constraints and indexes of a table: those that begin with `was` then begin with `now`.
-    /// None where the database shows these names to nobody.
+    /// Statements that rename those constraints and indexes of a table that begin with `was`: they begin with `now`
+    /// then. Empty if the database never shows these names.
     fn renamed(&self, _: &mut dyn Conn, _table: &Relation, _was: &str, _now: &str) -> Result<Vec<Step>, StoreError> {
         Ok(Vec::new())
     }
@@ -123,7 +123,7 @@ pub trait Catalogue {
     /// can run in this order.
     fn pieces(&self, declared: &Declared, worn: Worn<'_>) -> Vec<Piece>;
 
-    /// Indexes and constraints of a table; of constraints that check rows, those of these names.
+    /// Indexes and constraints of a table. Of the constraints that check rows, only those with these names.
     fn structure(&self, conn: &mut dyn Conn, table: &Relation, checks: &[String]) -> Result<Structure, StoreError>;
 
     /// Why this database cannot restrict readers to the rows of their tenant; `None` if it can.
@@ -138,8 +138,8 @@ pub trait Catalogue {
     /// What `restored` cannot restore with these columns.
     fn unfit(&self, conn: &mut dyn Conn, view: &Relation, columns: &[String]) -> Result<Vec<String>, StoreError>;
 
-    /// What the service made and cannot be used as the tables are now, with the reason. Only where that can be tried
-    /// out: there a change of tables is tried too, because it keeps nobody waiting.
+    /// What the service made and cannot be used as the tables are now, with the reason. `None` if the database cannot
+    /// try that out. If it can, a change of tables is tried too, because nobody has to wait for it.
     fn broken(&self, conn: &mut dyn Conn) -> Result<Option<Vec<(String, String)>>, StoreError>;
 
     /// Runs work that renames tables so that nothing but foreign keys follows them by their new names.

@@ -33,7 +33,7 @@ impl<B: Backend> CommandStore for DbStore<B> {
         })
     }
 
-    /// Most looks find nothing, so that the first one only reads.
+    /// Most looks find nothing, so the first look only reads.
     fn take(
         &self,
         owner: Uuid,
@@ -49,7 +49,7 @@ impl<B: Backend> CommandStore for DbStore<B> {
             match self.backend().write("taking a command", |conn| command::take(conn, id, owner, lease)) {
                 Ok(one) => taken.extend(one),
                 Err(error) if taken.is_empty() => return Err(error),
-                // The caller has to know of those that are its own now; the next look meets the error again.
+                // The caller has to know which commands are its own now; the next look meets the error again.
                 Err(error) => {
                     log::warn!("{}; the others wait", chain(&error));
                     break;
@@ -228,12 +228,12 @@ impl<B: Backend> BuildStore for DbStore<B> {
 
     fn model(&self, projection: &Projection, instance: &str) -> Result<Model, StoreError> {
         let doing = format!("reading projection {:?} in instance {instance:?}", projection.name());
-        // Looking for its schema may read; the snapshot comes after the locks.
+        // Finding its schema may read, so it comes first: the snapshot has to be taken after the locks.
         let projection = self.backend().read(&doing, |conn| placed(conn, projection))?;
         self.backend().read(&doing, |conn| model::read(conn, &projection, instance))
     }
 
-    /// Only SQL of the service's own may mean something else on another database.
+    /// Only the service's own SQL may mean something else on another database.
     fn replay(&self, projection: &Projection, work: Replaying<'_>) -> Result<bool, Error> {
         if self.backend().dialect() == Dialect::Sqlite || !projection.has_own_sql() {
             return Ok(false);

@@ -1,6 +1,6 @@
-//! Pauses: the state that engines follow, and the commands by which it came about.
+//! Pauses: the state that engines follow, and the commands that set it.
 //!
-//! Nobody has to be alive for it. So the store carries such a command out itself, in the transaction that puts it on record.
+//! A pause needs no living engine. So the store carries such a command out itself, in the transaction that records it.
 
 use uuid::Uuid;
 
@@ -11,7 +11,7 @@ use crate::failure::By;
 use crate::inspect::Paused;
 use crate::lease::Pause;
 
-/// Pauses a projection, or one instance of it, or ends that; the command is on record as done.
+/// Pauses or resumes a projection, or one instance of it, and records the command as done.
 pub(super) fn carry_out(
     conn: &mut dyn Conn,
     command: &NewCommand,
@@ -42,7 +42,7 @@ pub(super) fn carry_out(
     Ok(id)
 }
 
-/// What is paused: projection, and the instance unless all of it is.
+/// What is paused: the projection, and the instance unless the whole projection is paused.
 pub(super) fn pauses(conn: &mut dyn Conn) -> Result<Vec<Pause>, StoreError> {
     let sql = format!("SELECT projection, instance_id, whole FROM {}", conn.dialect().table("pauses"));
     conn.query(&sql, &[])?
@@ -54,7 +54,7 @@ pub(super) fn pauses(conn: &mut dyn Conn) -> Result<Vec<Pause>, StoreError> {
         .collect()
 }
 
-/// The same with who, when and why, each with its projection; whole ones first, then by instance.
+/// The pauses with who, when and why, each with its projection: whole projections first, then by instance.
 pub(super) fn on_record(conn: &mut dyn Conn) -> Result<Vec<(String, Paused)>, StoreError> {
     let dialect = conn.dialect();
     let sql = format!(

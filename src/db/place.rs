@@ -1,8 +1,8 @@
 //! The schema of the read tables of a projection whose code names no schema.
 //!
 //! Without a record, the search path of each session would decide, and could split one read model over several schemas
-//! under one checkpoint. The first set-up records its schema, and every later statement names it. Without effect on a
-//! database that has no schemas.
+//! under one checkpoint. The first set-up records its schema, and every later statement names it. This has no effect on
+//! a database without schemas.
 
 use std::sync::Arc;
 
@@ -15,7 +15,8 @@ use crate::value::Value;
 
 const NO_PLACE: &str = "; run setup() first; where a person abandoned or dropped the build, ask for the rebuild again";
 
-/// The projection as statements have to name its tables; refused where these are not those of its checkpoints.
+/// The projection in the form in which statements have to name its tables. Fails if these are not the tables of its
+/// checkpoints.
 pub(super) fn placed(conn: &mut dyn Conn, projection: &Projection) -> Result<Projection, StoreError> {
     if conn.dialect() == Dialect::Sqlite {
         return Ok(projection.clone());
@@ -32,8 +33,8 @@ pub(super) fn placed(conn: &mut dyn Conn, projection: &Projection) -> Result<Pro
     Ok(projection.placed(place))
 }
 
-/// The projection with the schema where its tables are or are to be made; refused where this session cannot get there,
-/// or where it is not clear. `known` are the builds of this projection.
+/// The projection with the schema in which its tables are, or will be made. Fails if this session cannot use the
+/// schema, or if it is not clear which one it is. `known` are the builds of this projection.
 pub(super) fn settle(conn: &mut dyn Conn, projection: &Projection, known: &[Stored]) -> Result<Projection, SetupError> {
     if projection.schema_name().is_some() || conn.dialect() == Dialect::Sqlite {
         return Ok(projection.clone());
@@ -63,7 +64,7 @@ pub(super) fn settle(conn: &mut dyn Conn, projection: &Projection, known: &[Stor
     Ok(projection.placed(Some(place)))
 }
 
-/// The schema on record: its own row names it, or else the row of what readers see, or else any other row.
+/// The schema on record: in its own row, or else in the row of the live build, or else in any other row.
 fn recorded(projection: &Projection, known: &[Stored]) -> Option<Arc<str>> {
     let key = projection.key();
     let place = |stored: &Stored| stored.place.as_deref().map(Arc::from);
@@ -71,7 +72,7 @@ fn recorded(projection: &Projection, known: &[Stored]) -> Option<Arc<str>> {
     own.or_else(|| known.iter().find(|stored| stored.live).and_then(place)).or_else(|| known.iter().find_map(place))
 }
 
-/// The schemas that hold all tables of what readers see, or of any build if nothing is live.
+/// The schemas that hold all tables of the live build, or of any build if nothing is live.
 fn search(conn: &mut dyn Conn, known: &[Stored]) -> Result<Vec<String>, StoreError> {
     let unnamed = || known.iter().filter(|stored| !stored.names_schema);
     match unnamed().find(|stored| stored.live).or_else(|| unnamed().next()) {
@@ -80,7 +81,7 @@ fn search(conn: &mut dyn Conn, known: &[Stored]) -> Result<Vec<String>, StoreErr
     }
 }
 
-/// The schemas that hold all tables of a build. A copy by hand has no primary key.
+/// The schemas that hold all tables of a build. A copy made by hand has no primary key, and so does not count.
 fn locate(conn: &mut dyn Conn, stored: &Stored) -> Result<Vec<String>, StoreError> {
     let tables: Vec<String> = stored.tables.iter().map(|table| stored.raw(Dialect::Postgres, table)).collect();
     let count = i64::try_from(tables.len()).unwrap_or(i64::MAX);
@@ -94,7 +95,7 @@ fn locate(conn: &mut dyn Conn, stored: &Stored) -> Result<Vec<String>, StoreErro
     rows.iter().map(|found| row::text(found, 0).map(str::to_owned)).collect()
 }
 
-/// A table of the build that is in another schema than the one on record.
+/// Fails if a table of the build is in another schema than the one on record.
 pub(super) fn check_moved(conn: &mut dyn Conn, projection: &Projection, table: &str) -> Result<(), SetupError> {
     let Some(place) = projection.told_place().cloned() else { return Ok(()) };
     let rows = conn.query(
@@ -115,7 +116,7 @@ pub(super) fn check_moved(conn: &mut dyn Conn, projection: &Projection, table: &
     }
 }
 
-/// The schema to which unqualified names lead in this session.
+/// The schema to which unqualified names refer in this session.
 fn here(conn: &mut dyn Conn) -> Result<Option<String>, StoreError> {
     let rows = conn.query("SELECT current_schema()::text", &[])?;
     let found = rows.first().filter(|found| !row::is_null(found, 0));
@@ -133,15 +134,15 @@ fn unusable(conn: &mut dyn Conn, schema: &str) -> Result<Option<&'static str>, S
     }
 }
 
-/// Puts on record where the tables of builds are that a former version of this library made: where they are found.
-/// What is in several schemas, or in none, is left to the set-up of its projection.
+/// Records where the tables are that an earlier version of this library made for builds. If they are in several
+/// schemas, or in none, the set-up of their projection has to decide.
 pub(super) fn record_all(conn: &mut dyn Conn) -> Result<(), StoreError> {
     if conn.dialect() == Dialect::Sqlite {
         return Ok(());
     }
     let mut known = stored::list(conn, None)?;
     known.retain(|stored| !stored.names_schema && stored.place.is_none() && !stored.tables.is_empty());
-    // Views are where the tables are that they show.
+    // A view is in the schema of the table that it shows.
     known.sort_by_key(|stored| !stored.live);
     for stored in &known {
         if let [place] = locate(conn, stored)?.as_slice() {
@@ -151,7 +152,7 @@ pub(super) fn record_all(conn: &mut dyn Conn) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// True when anything may be left for [`record_all`].
+/// True if there may be work for [`record_all`].
 pub(super) fn is_missing(conn: &mut dyn Conn) -> Result<bool, StoreError> {
     if conn.dialect() == Dialect::Sqlite {
         return Ok(false);
@@ -160,7 +161,7 @@ pub(super) fn is_missing(conn: &mut dyn Conn) -> Result<bool, StoreError> {
     Ok(!conn.query(sql, &[])?.is_empty())
 }
 
-/// Writes down where a build is whose row says nothing, and its relations by their full names.
+/// Records where a build is whose row does not say it, and its relations by their full names.
 pub(super) fn record(conn: &mut dyn Conn, stored: &Stored, place: &str) -> Result<(), StoreError> {
     let dialect = conn.dialect();
     let key = &stored.build.key;

@@ -3,8 +3,8 @@
 /// A table or view by its names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Relation {
-    /// Without schema and quotes.
+    /// The name without schema and quotes.
     pub(crate) raw: String,
-    /// Ready for SQL.
+    /// The name ready for SQL.
     pub(crate) quoted: String,
 }

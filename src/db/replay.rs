@@ -1,4 +1,4 @@
-//! Applies events again, to tables that nobody sees, to verify and to explain.
+//! Applies events again, to tables that nobody sees, for verifications and explanations.
 
 use super::{Backend, Conn, execute, model};
 use crate::error::{Error, StoreError, StoreErrorKind};
@@ -10,13 +10,13 @@ use crate::store::{Replay, Replaying};
 use crate::table::Table;
 use crate::value::Value;
 
-/// The schema of what lasts as long as its session.
+/// The schema of tables that last as long as their session.
 const TEMPORARY: &str = "pg_temp";
 
 /// A connection with tables of the projection that are empty at first.
 pub(crate) struct Scratch<'c> {
     pub(crate) conn: &'c mut dyn Conn,
-    /// As its tables have to be named.
+    /// The projection with the names of these tables.
     pub(crate) projection: &'c Projection,
 }
 
@@ -47,7 +47,7 @@ impl Replay for Scratch<'_> {
     }
 }
 
-/// How a transaction ends that leaves nothing behind.
+/// How a transaction that is always rolled back ends.
 enum Undone {
     Done,
     Failed(Box<Error>),

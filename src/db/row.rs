@@ -1,4 +1,4 @@
-//! Reading the engine's own tables: values as the columns mean them, whichever way a database stores them.
+//! Reads the engine's own tables: values as the columns mean them, in whichever form a database stores them.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -78,12 +78,12 @@ pub(crate) fn time(row: &Row, at: usize) -> Result<Option<SystemTime>, StoreErro
 pub(crate) const EVENT_COLUMNS: &str = "instance_id, position, event_id, aggregate_type, aggregate_id, version, \
      event_type, revision, created_at, creator, owner, payload, metadata";
 
-/// Those of an event whose instance is known, in the order that [`event_in`] reads them.
+/// The columns of an event whose instance is known, in the order that [`event_in`] reads them.
 pub(crate) fn columns_of_instance() -> &'static str {
     EVENT_COLUMNS.split_once(", ").map_or(EVENT_COLUMNS, |(_, others)| others)
 }
 
-/// A row of a database, of which fields are read in place.
+/// A row of a database whose fields are read in place.
 pub(crate) trait Fields {
     fn text(&self, at: usize) -> Result<&str, StoreError>;
     fn int(&self, at: usize) -> Result<i64, StoreError>;
@@ -106,13 +106,13 @@ impl Fields for Row {
     }
 }
 
-/// An event of which the columns begin at `from`.
+/// An event whose columns begin at `from`.
 pub(crate) fn event(row: &impl Fields, from: usize) -> Result<Event, StoreError> {
     event_in(row, from + 1, &Arc::from(row.text(from)?), None, &mut String::new())
 }
 
-/// An event of this instance, of which the columns behind that of the instance begin at `from`. It shares the type of its
-/// aggregate with the one before, where that is the same.
+/// An event of this instance. Its columns, without that of the instance, begin at `from`. It shares the aggregate type
+/// with the event before it if the two are equal.
 pub(crate) fn event_in(
     row: &impl Fields,
     from: usize,

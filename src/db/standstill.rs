@@ -1,4 +1,4 @@
-//! Why projections stand still: what processes wrote down, and what shows in states, pauses, phases and members.
+//! Why projections stand still: what processes recorded, and what states, pauses, phases and members show.
 
 use std::collections::HashMap;
 use std::time::SystemTime;
@@ -14,10 +14,10 @@ use crate::standstill::{Note, Standstill, StandstillKind as Kind, StandstillSubj
 use crate::state::ProjectionKey;
 use crate::value::{ColumnType as T, Value, to_micros};
 
-/// Notes that are read at most; a process leaves some hundred of a projection.
+/// How many notes are read at most. A process leaves some hundred notes for a projection.
 const NOTES: i64 = 10_000;
 
-/// Pauses of single instances that are named.
+/// How many pauses of single instances are named.
 const PAUSES: usize = 10;
 
 fn keys() -> Vec<(&'static str, T)> {
@@ -35,7 +35,7 @@ fn key(process: Uuid, projection: &ProjectionKey, subject: &StandstillSubject) -
     vec![projection.name.as_ref().into(), projection.version.into(), process.into(), subject.into(), instance.into()]
 }
 
-/// Writes down what a process says, and takes back what it says no more.
+/// Records what a process says, and removes what it no longer says.
 pub(super) fn note(
     conn: &mut dyn Conn,
     process: Uuid,
@@ -71,13 +71,13 @@ pub(super) fn note(
     conn.bulk(&write).map(|_| ())
 }
 
-/// Takes back all that a process said.
+/// Removes everything that a process said.
 pub(super) fn leave(conn: &mut dyn Conn, process: Uuid) -> Result<(), StoreError> {
     let sql = format!("DELETE FROM {} WHERE process = $1", conn.dialect().table("standstills"));
     conn.execute(&sql, &[process.into()]).map(|_| ())
 }
 
-/// Takes back what those said who are not on the list any more.
+/// Removes what processes said that are no longer on the list.
 pub(super) fn forget_dead(conn: &mut dyn Conn) -> Result<(), StoreError> {
     let dialect = conn.dialect();
     let sql = format!(
@@ -88,14 +88,14 @@ pub(super) fn forget_dead(conn: &mut dyn Conn) -> Result<(), StoreError> {
     conn.execute(&sql, &[]).map(|_| ())
 }
 
-/// What is read once for all builds.
+/// Facts that are read once for all builds.
 pub(super) struct SharedFacts<'k> {
     pub(super) at: SystemTime,
     pub(super) members: &'k [MemberStatus],
     pub(super) pauses: &'k [(String, Paused)],
 }
 
-/// How these builds get on; with an instance only what concerns that one.
+/// How these builds are doing; only what concerns `instance`, if it is given.
 pub(super) fn read(
     conn: &mut dyn Conn,
     projections: &[ProjectionKey],
@@ -116,16 +116,16 @@ pub(super) fn read(
 /// The event store that a build is fed from, as its states say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Fed {
-    /// No state says.
+    /// No state names a store.
     #[default]
     Unknown,
-    /// This one.
+    /// The store of this database.
     Here,
-    /// Another one.
+    /// Another store.
     Elsewhere,
 }
 
-/// The same, of builds and with members and pauses that are read already, and where each build is fed from.
+/// As [`read`], with builds, members and pauses that were read already, and with the event store of each build.
 pub(super) fn standings(
     conn: &mut dyn Conn,
     builds: &[Build],
@@ -157,14 +157,14 @@ fn standing(
     };
     let members = known.members.iter().filter(runs).filter(|member| member.alive).count() as u64;
     let last = known.members.iter().filter(runs).max_by_key(|member| member.alive_until).filter(|_| members == 0);
-    // Halted for good, or tried again at growing intervals. The engine that succeeds clears the record of the trouble.
+    // The build is halted for good, or tried again at growing intervals. The engine that succeeds clears the trouble.
     let waits = build.phase == Phase::Halted || (build.trouble.is_some() && !build.is_refused());
     let lives = |process| known.members.iter().any(|member| member.alive && member.process == process);
     let mut standstills: Vec<Standstill> = notes
         .iter()
         .filter(|noted| noted.of == build.key && (members == 0 || noted.note.process.is_some_and(lives)))
         .filter(|noted| noted.note.kind != Kind::Halted || waits)
-        // Where another process goes on with it, it is that one's trouble and does not keep the projection from moving.
+        // If another process moves the build on, the trouble is only that of the process that noted it.
         .filter(|noted| !noted.whole || states.moved_at <= noted.note.since)
         .map(|noted| noted.note.clone())
         .collect();
@@ -215,14 +215,14 @@ fn of_pause(paused: &Paused) -> Standstill {
 #[derive(Debug, Default)]
 struct States {
     moved_at: Option<SystemTime>,
-    /// How many checkpoints lie above their heads, and the first instance of them.
+    /// How many checkpoints are above their heads, and the first such instance.
     ahead: Option<(i64, String)>,
-    /// How many are leased for long and do not move, and the first instance of them.
+    /// How many instances have been leased for long and do not move, and the first of them.
     leased: Option<(i64, String)>,
     fed: Fed,
 }
 
-/// Goes over all states once. A head that is in another database says nothing about a checkpoint.
+/// Reads all states once. A head in another database says nothing about a checkpoint.
 fn states(
     conn: &mut dyn Conn,
     builds: &[Build],
@@ -300,20 +300,22 @@ fn leased(
     Ok(Standstill::new(Kind::Leased, reason).of(instance).since(since))
 }
 
-/// What a process wrote down.
+/// What a process recorded.
 struct Noted {
     of: ProjectionKey,
-    /// It concerns all of the projection.
+    /// True if it concerns the whole projection.
     whole: bool,
     note: Standstill,
 }
 
-/// What lies later comes from a clock that was wrong, for instance that of a server before its failover, and tells nothing.
+/// The latest time that counts. A wrong clock wrote any later one, for instance that of a server before its failover,
+/// and it means nothing.
 fn believed(at: SystemTime) -> SystemTime {
     to_micros(at.checked_add(STILL).unwrap_or(at))
 }
 
-/// Notes that hold: of an instance only what was said after its checkpoint moved.
+/// The notes that are still true. A note about an instance counts only if it was made after the instance's checkpoint
+/// moved.
 fn notes(conn: &mut dyn Conn, instance: Option<&str>, at: SystemTime) -> Result<Vec<Noted>, StoreError> {
     let dialect = conn.dialect();
     let mut params: Vec<Value> = vec![NOTES.into(), believed(at).into()];
@@ -346,8 +348,8 @@ fn notes(conn: &mut dyn Conn, instance: Option<&str>, at: SystemTime) -> Result<
         .collect()
 }
 
-/// Checkpoints whose event is not the one in the log, among the first `limit` that belong to this store. Checkpoints
-/// above the head, and of removed events, do not count.
+/// Checkpoints that name another event than the log has, among the first `limit` that belong to this store. Checkpoints
+/// above the head do not count, nor do those of removed events.
 pub(super) fn mismatches(conn: &mut dyn Conn, limit: usize) -> Result<Vec<Mismatch>, StoreError> {
     let dialect = conn.dialect();
     let own = setup::store_id(conn)?;

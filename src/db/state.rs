@@ -22,8 +22,7 @@ fn state_keys() -> Vec<(&'static str, T)> {
     vec![("instance_id", T::Text), ("projection", T::Text), ("version", T::Integer)]
 }
 
-/// Makes the state rows that do not exist yet, and returns how many. The transaction holds the lock on the rows that it
-/// made.
+/// Makes the missing state rows, and returns how many. The transaction holds the locks of the rows that it made.
 pub(super) fn make(conn: &mut dyn Conn, projection: &ProjectionKey, instances: &[Arc<str>]) -> Result<u64, StoreError> {
     let row =
         |instance: &Arc<str>| vec![Arc::clone(instance).into(), name(projection), version(projection), 0_i64.into()];
@@ -38,8 +37,8 @@ pub(super) fn make(conn: &mut dyn Conn, projection: &ProjectionKey, instances: &
     })
 }
 
-/// The states of rows that this transaction has just made: nothing but how far their instances were removed, which a
-/// statement tells that began after the rows were made. See [`position`].
+/// The states of rows that this transaction has just made. They hold only how far their instances were removed. A
+/// statement that began after the rows were made has to read that. See [`position`].
 fn new_states(conn: &mut dyn Conn, instances: Vec<Arc<str>>) -> Result<Vec<State>, StoreError> {
     let dialect = conn.dialect();
     let sql = format!(
@@ -56,7 +55,7 @@ fn new_states(conn: &mut dyn Conn, instances: Vec<Arc<str>>) -> Result<Vec<State
     Ok(instances.into_iter().map(new).collect())
 }
 
-/// Rows in order of their instance's bytes, so that no two transactions lock them crosswise.
+/// Sorts rows by the bytes of their instance, so that no two transactions lock them in different orders.
 fn sorted(mut rows: Vec<Row>) -> Vec<Row> {
     rows.sort_by(|a, b| match (a.first(), b.first()) {
         (Some(Value::Text(a)), Some(Value::Text(b))) => a.cmp(b),
@@ -86,7 +85,7 @@ pub(crate) fn states(
     Ok(in_order(instances, read(conn, projection, instances, Lock::None)?))
 }
 
-/// The states that exist behind an instance, by bytes.
+/// The existing states after an instance, in byte order.
 pub(crate) fn states_after(
     conn: &mut dyn Conn,
     projection: &ProjectionKey,
@@ -125,8 +124,8 @@ fn position(dialect: Dialect, lock: Lock) -> String {
     )
 }
 
-/// The rows alone are read with the lock. What holds them up is read by a later statement, whose snapshot is not older than
-/// the lock it may have waited for.
+/// The lock covers the state rows only. A later statement reads what holds them up, because its snapshot is not older
+/// than the lock, for which this may have waited.
 fn read(
     conn: &mut dyn Conn,
     projection: &ProjectionKey,
@@ -174,7 +173,8 @@ fn state(found: &Row) -> Result<State, StoreError> {
     })
 }
 
-/// The states of these instances, in this order, locked until the end of the transaction; rows that do not exist are made.
+/// The states of these instances, in this order, locked until the end of the transaction. Makes the rows that do not
+/// exist.
 pub(super) fn lock(
     conn: &mut dyn Conn,
     projection: &ProjectionKey,

@@ -1,4 +1,4 @@
-//! Reads for operators: lag, failures, leases, members. They know projections only by what these registered.
+//! Reads for operators: lag, failures, leases, members. They know projections only by what projections registered.
 
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
@@ -95,7 +95,7 @@ fn projection_status(
     }
 }
 
-/// By any one of its states that name one, where that is not this one: an engine reads one event store.
+/// The event store that one of the build's states names. One state is enough, because an engine reads one event store.
 fn fed_from(conn: &mut dyn Conn, of: &Build) -> Result<Option<Uuid>, StoreError> {
     let sql = format!(
         "SELECT store FROM {} WHERE projection = $1 AND version = $2 AND store IS NOT NULL LIMIT 1",
@@ -143,7 +143,7 @@ pub(super) fn active_leases(conn: &mut dyn Conn, query: &LeaseQuery) -> Result<V
     );
     if let Some(projection) = &query.projection {
         params.push(projection.as_str().into());
-        // A build beside another one has a mark after its name.
+        // The name of a build beside another one ends with a mark.
         sql += " AND (projection = $1 OR substr(projection, 1, length($1) + 1) = $1 || '#')";
     }
     sql += " ORDER BY projection, version, instance_id";

@@ -33,7 +33,7 @@ use crate::value::Value;
 
 /// Event store and projection store in one database. Cloning is cheap; clones share connections and subscribers.
 ///
-/// Made by [`SqliteStore::open`](crate::SqliteStore) or, with the feature `postgres`, `PostgresStore::connect`.
+/// [`SqliteStore::open`](crate::SqliteStore) makes one, or, with the feature `postgres`, `PostgresStore::connect`.
 #[derive(Debug)]
 pub struct DbStore<B: Backend> {
     inner: Arc<Inner<B>>,
@@ -45,7 +45,7 @@ struct Inner<B: Backend> {
     announcer: Option<Announcer<B>>,
     bus: Arc<Bus>,
     pushes: Pushes,
-    /// As it was read last, together with the latest events.
+    /// The id as it was last read, together with the latest events.
     store_id: Mutex<Option<Uuid>>,
     /// The last command for which a log line said that this code cannot read it.
     strange: Mutex<Uuid>,
@@ -80,10 +80,10 @@ impl<B: Backend> DbStore<B> {
         }
     }
 
-    /// Creates or migrates the engine's own tables. Safe to repeat, and when many processes do it together.
+    /// Creates or migrates the engine's own tables. It is safe to repeat, and to run in many processes at once.
     ///
     /// # Errors
-    /// [`SetupError::NewerSchema`] when a newer version of this library set the database up.
+    /// [`SetupError::NewerSchema`] if a newer version of this library set the database up.
     pub fn setup(&self) -> Result<(), SetupError> {
         ProjectionStore::setup(self, &[])
     }
@@ -92,26 +92,26 @@ impl<B: Backend> DbStore<B> {
     /// run where the service's role must not create tables.
     ///
     /// # Errors
-    /// When a definition does not hold together, or asks for what this database does not have.
+    /// When a definition contradicts itself, or asks for what this database does not have.
     pub fn setup_sql(&self, projections: &[&Projection]) -> Result<String, SetupError> {
         setup::script(self.backend(), projections)
     }
 
     /// The SQL by which an owner gives a role what it needs to run these projections on tables that are set up, and
-    /// nothing more; without projections, to run all that are registered in the database. Set-up, rebuilds and switches
-    /// need the owner of the tables, and so do `redact`, `remove_instance` and `archive`. Tables that are made later,
-    /// for a new version or by a rebuild, have to be granted then.
+    /// nothing more. Without projections, it covers all that are registered in the database. Set-up, rebuilds and
+    /// switches need the owner of the tables, and so do `redact`, `remove_instance` and `archive`. When a new version
+    /// or a rebuild makes more tables, grant these again.
     ///
     /// # Errors
-    /// When a definition does not hold together, the database cannot be read, or knows no roles, as SQLite.
+    /// When a definition contradicts itself, or when the database cannot be read or, as SQLite, has no roles.
     pub fn grant_sql(&self, role: &str, projections: &[&Projection]) -> Result<String, SetupError> {
         Projection::check_all(projections)?;
         self.inner.backend.grants(role, projections)
     }
 
-    /// The rows of a projection's table, in the version that is given, by instance and primary key: the name and the value of
-    /// each column, the first one being `instance_id`. Readers may see another version, by the view. Meant for tests and
-    /// reports: it reads the whole table.
+    /// The rows of a projection's table in this version, by instance and primary key. A row has the name and the value
+    /// of each column, and the first one is `instance_id`. The view may show readers another version. Meant for tests
+    /// and reports: it reads the whole table.
     ///
     /// # Errors
     /// When the projection has no such table or the store cannot be read.
@@ -194,7 +194,7 @@ impl<B: Backend> DbStore<B> {
         self.inner.pushes.push_in(conn, events)
     }
 
-    /// The error for a caller of `push_in` that has waited for a lock since then.
+    /// The error for a caller of `push_in` that has waited for a lock since `since`.
     #[cfg(feature = "sqlite")]
     pub(crate) fn busy(&self, events: &[NewEvent], since: std::time::Instant) -> PushError {
         let instances = push::instances(events);

@@ -7,11 +7,11 @@ use crate::event::Event;
 use crate::query::Query;
 use crate::store::EventStore;
 
-/// Bytes in a page of a long read.
+/// How many bytes one page of a long read holds.
 const PAGE_BYTES: usize = 16 << 20;
 
 impl<B: Backend> DbStore<B> {
-    /// All events that a query finds. It reads pages of at most `page` events and at most 16 MiB, but of at least one
+    /// All events that a query finds. Reads pages of at most `page` events and at most 16 MiB, but of at least one
     /// event, so memory stays bounded.
     ///
     /// # Examples

@@ -1,4 +1,4 @@
-//! The transaction that moves states together with the read tables.
+//! The transaction that changes states together with the read tables.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,10 +20,10 @@ use crate::state::{Checkpoint, Log, ProjectionKey, State};
 use crate::statement::Statement;
 use crate::store::ProjectionTransaction;
 
-/// A transaction of a backend, seen as one on read models.
+/// A transaction of a backend that works on read models.
 pub(crate) struct Transaction<'c> {
     conn: &'c mut dyn Conn,
-    /// Statements that met no row.
+    /// How many statements met no row.
     missed: u64,
 }
 
@@ -47,8 +47,8 @@ impl ProjectionTransaction for Transaction<'_> {
     }
 
     fn event_batches(&mut self, source: Uuid, request: &ReadRequest) -> Result<Option<Vec<EventBatch>>, StoreError> {
-        // PostgreSQL reads heads, archive and events in one snapshot, which a transaction that holds locks cannot begin any
-        // more; another connection finds everything committed. SQLite in memory has no other connection.
+        // PostgreSQL reads heads, archive and events in one snapshot, which a transaction that holds locks can no
+        // longer begin. Another connection finds everything committed. SQLite in memory has no other connection.
         let reads_here = self.conn.dialect() == Dialect::Sqlite && setup::store_id(self.conn)? == source;
         if reads_here { self.conn.event_batches(request).map(|read| Some(read.slices)) } else { Ok(None) }
     }
@@ -63,7 +63,7 @@ impl ProjectionTransaction for Transaction<'_> {
         lease::extend(self.conn, projection, instances, owner, lease).map(|()| true)
     }
 
-    /// A transaction on SQLite holds its one lock already.
+    /// A transaction on SQLite already holds the only lock.
     fn limit_waits(&mut self, share: u32) -> Result<(), StoreError> {
         match self.conn.dialect() {
             Dialect::Postgres => {
@@ -184,7 +184,7 @@ impl ProjectionTransaction for Transaction<'_> {
     }
 }
 
-/// Does this, or nothing of it. The outer error is that of the transaction.
+/// Runs the work in a savepoint: all of it takes effect, or nothing. The outer error is that of the transaction.
 fn step<T>(
     conn: &mut dyn Conn,
     work: impl FnOnce(&mut dyn Conn) -> Result<T, StoreError>,
@@ -198,8 +198,8 @@ fn step<T>(
     Ok(outcome)
 }
 
-/// Keeps the tables as they are until the transaction ends, as writing to them does. A statement that was refused holds
-/// nothing any more; on SQLite the transaction does.
+/// Keeps the tables as they are until the transaction ends, as a write to them does. A refused statement gives up its
+/// locks. On SQLite the transaction holds the lock, so nothing is to do.
 fn hold(conn: &mut dyn Conn, projection: &Projection) -> Result<(), StoreError> {
     let dialect = conn.dialect();
     if dialect == Dialect::Sqlite {
@@ -210,14 +210,15 @@ fn hold(conn: &mut dyn Conn, projection: &Projection) -> Result<(), StoreError> 
     conn.batch(&format!("LOCK TABLE {} IN ROW EXCLUSIVE MODE", tables.join(", ")))
 }
 
-/// Whether a table that somebody altered may be why.
+/// True if the error may come from a table that somebody altered.
 fn may_be_of_tables(error: &StoreError) -> bool {
     use StoreErrorKind::{Constraint, Data, Usage};
     matches!(error.kind(), Usage | Data | Constraint)
 }
 
-/// In what the tables of the projection, which is placed, are not what they should be, where that may be why a statement was
-/// refused: then it is not the fault of the statement. One that names columns itself may mind any difference.
+/// How the tables of the projection, whose schema is known, differ from what they should be, if that may be why a
+/// statement was refused. Then the statement is not at fault. Any difference may matter to a statement that names
+/// columns itself.
 fn altered(
     conn: &mut dyn Conn,
     projection: &Projection,

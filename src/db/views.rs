@@ -1,4 +1,4 @@
-//! What pages show: single instances, failures in groups, what people did. Each answer, and each look for it, is bounded.
+//! What pages show: single instances, failures in groups, what people did. Each answer and its cost are bounded.
 
 use std::time::SystemTime;
 
@@ -16,14 +16,14 @@ use crate::query::EventFilter;
 use crate::state::{PART, ProjectionKey};
 use crate::value::Value;
 
-/// Behind every text that begins with another one.
+/// A text with this character after it sorts after every text that begins with the first one.
 const END: char = char::MAX;
 
 fn number(limit: usize) -> Value {
     i64::try_from(limit).unwrap_or(i64::MAX).into()
 }
 
-/// Heads of the aggregate types of a build, next to its checkpoints.
+/// Compares the heads of the aggregate types of a build with its checkpoints.
 pub(super) fn most_behind(
     conn: &mut dyn Conn,
     build: &ProjectionKey,
@@ -127,7 +127,7 @@ pub(super) fn failure_groups(
         params.extend([build.name.as_ref().into(), build.version.into()]);
         " WHERE projection = $2 AND version = $3"
     });
-    // The limit counts instances, whatever their states are.
+    // The limit counts records, before they are grouped.
     let sql = format!(
         "SELECT projection, version, event_type, class, state, count(*), count(DISTINCT instance_id), min(first_at), \
          max(last_at), min(error) FROM (SELECT projection, version, event_type, class, state, instance_id, first_at, last_at, \
@@ -164,7 +164,7 @@ fn group(found: &Row) -> Result<FailureGroup, StoreError> {
     })
 }
 
-/// The ids of all three tables count up with time, so each is read from its end.
+/// The ids of all three tables grow with time, so each table is read from its end.
 pub(super) fn activity(conn: &mut dyn Conn, before: Option<Uuid>, limit: usize) -> Result<Vec<Activity>, StoreError> {
     let tables = [
         (
@@ -207,7 +207,7 @@ pub(super) fn activity(conn: &mut dyn Conn, before: Option<Uuid>, limit: usize) 
 fn act(kind: ActivityKind, found: &Row) -> Result<Activity, StoreError> {
     let text =
         |at: usize| if row::is_null(found, at) { Ok(None) } else { row::text(found, at).map(|t| Some(t.to_owned())) };
-    // Of commands the instruction names what they are about; one of a newer version may be spelled otherwise.
+    // The instruction of a command names what it concerns. A newer version may spell an instruction in another way.
     let instruction: serde_json::Value = serde_json::from_str(row::text(found, 9)?).unwrap_or_default();
     let named = |name: &str| instruction.get(name);
     Ok(Activity {

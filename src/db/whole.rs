@@ -1,7 +1,7 @@
-//! Whether logs are whole: positions without holes, and heads that no event of their type lies above.
+//! Whether logs are whole: positions have no holes, and no event is above the head of its type.
 //!
-//! One count tells both. Of each aggregate type its events up to its head are counted, along the index by types, whose
-//! entries suffice: where nothing is missing, that is as many as there are positions.
+//! One count shows both. It counts the events of each aggregate type up to its head, along the index of types, and
+//! reads only entries of that index. If nothing is missing, there are as many events as positions.
 
 use std::sync::Arc;
 
@@ -11,17 +11,18 @@ use crate::query::{Flaw, Span};
 use crate::sql::Dialect;
 use crate::value::Value;
 
-/// Spans that are looked at by one statement.
+/// How many spans one statement looks at.
 const AT_ONCE: usize = 1_000;
 
-/// Instances without a counter that are told.
+/// How many instances without a counter are reported.
 const UNCOUNTED: i64 = 100;
 
-/// Whatever statistics say: one instance after the other, by entries of the index alone.
+/// Whatever statistics say, the planner takes one instance after the other, and reads only entries of the index.
 const BY_THE_INDEX: &str = "SET LOCAL enable_bitmapscan = off; SET LOCAL enable_hashjoin = off; \
      SET LOCAL enable_mergejoin = off; SET LOCAL enable_seqscan = off; SET LOCAL jit = off";
 
-/// In what these parts of logs are not what counters and heads say, at most one flaw for each. What was removed is not missed.
+/// How these parts of logs differ from what counters and heads say, at most one flaw for each part. Removed events are
+/// not missed.
 pub(super) fn flaws(conn: &mut dyn Conn, spans: &[Span]) -> Result<Vec<Flaw>, StoreError> {
     let mut flaws = Vec::new();
     if conn.dialect() == Dialect::Postgres {
@@ -39,10 +40,10 @@ pub(super) fn flaws(conn: &mut dyn Conn, spans: &[Span]) -> Result<Vec<Flaw>, St
     Ok(flaws)
 }
 
-/// The spans whose counts do not fit, with the position from which on they are to be looked at.
+/// The spans whose counts do not fit, each with the position from which to look at it.
 fn suspects(conn: &mut dyn Conn, spans: &[Span]) -> Result<Vec<(Span, i64)>, StoreError> {
     let dialect = conn.dialect();
-    // A count for each type, so that no plan goes over all events for each of them.
+    // It counts per type, so that no plan reads all events for each type.
     let count = |table: &str| {
         format!(
             "(SELECT coalesce(sum((SELECT count(*) FROM {} e WHERE e.instance_id = h.instance_id \
@@ -92,7 +93,7 @@ fn suspects(conn: &mut dyn Conn, spans: &[Span]) -> Result<Vec<(Span, i64)>, Sto
         .collect()
 }
 
-/// The first positions that are missing.
+/// The first missing positions.
 fn hole(conn: &mut dyn Conn, span: &Span, low: i64) -> Result<Option<String>, StoreError> {
     let sql = format!(
         "SELECT s.before, s.position FROM (SELECT e.position, lag(e.position, 1, $2) OVER (ORDER BY e.position) AS before \
@@ -107,7 +108,7 @@ fn hole(conn: &mut dyn Conn, span: &Span, low: i64) -> Result<Option<String>, St
     Ok(Some(if one { format!("event {from} is missing") } else { format!("events {from} to {to} are missing") }))
 }
 
-/// An aggregate type of which an event lies above its head, so that nobody looks for it.
+/// An aggregate type that has an event above its head, which no read would find.
 fn beyond(conn: &mut dyn Conn, span: &Span, low: i64) -> Result<Option<String>, StoreError> {
     let dialect = conn.dialect();
     let sql = format!(
@@ -124,7 +125,7 @@ fn beyond(conn: &mut dyn Conn, span: &Span, low: i64) -> Result<Option<String>, 
     Ok(Some(format!("aggregate type {kind:?} has event {last}, and its head says {head}")))
 }
 
-/// The same for whole logs: those of the first instances that together have this many events.
+/// The flaws of whole logs: those of the first instances that together have this many events.
 pub(super) fn first_flaws(conn: &mut dyn Conn, events: usize) -> Result<Vec<Flaw>, StoreError> {
     let dialect = conn.dialect();
     let sql = format!(
@@ -167,7 +168,7 @@ fn hidden(conn: &mut dyn Conn, spans: &[Span]) -> Result<Vec<Flaw>, StoreError> 
     Ok(flaws)
 }
 
-/// Instances with heads but without the counter that gives positions; a bounded number.
+/// Instances that have heads but lack the counter that gives positions; a bounded number.
 fn uncounted(conn: &mut dyn Conn) -> Result<Vec<Flaw>, StoreError> {
     let dialect = conn.dialect();
     let sql = format!(
@@ -183,7 +184,7 @@ fn uncounted(conn: &mut dyn Conn) -> Result<Vec<Flaw>, StoreError> {
     conn.query(&sql, &[UNCOUNTED.into()])?.iter().map(flaw).collect()
 }
 
-/// The first of these instances whose counter says less than its log holds, in words.
+/// The first of these instances whose counter is below its log, in words.
 pub(super) fn behind(conn: &mut dyn Conn, instances: &[Arc<str>]) -> Result<Option<String>, StoreError> {
     let dialect = conn.dialect();
     let sql = format!(

@@ -1,4 +1,4 @@
-//! The error that any other turns into.
+//! The error that every other error converts into.
 
 use crate::error::{
     AwaitError, ConfigError, FailureError, OperateError, PayloadError, ProjectionError, PushError, QueryError,

@@ -1,4 +1,4 @@
-//! Mending failures.
+//! Retrying and giving up failed events.
 
 use super::{StoreError, TriggerError};
 use crate::failure::{FailureClass, RetryOutcome};
@@ -7,7 +7,7 @@ use crate::plain::{listed_of_more, plain, several};
 /// Refused events that the text of an error names.
 const NAMED: usize = 5;
 
-/// A failure that was not mended.
+/// A failure that could not be resolved.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FailureError {
@@ -17,7 +17,7 @@ pub enum FailureError {
         /// The name.
         projection: String,
     },
-    /// No failure of this event is on record; it may have been mended already.
+    /// No failure of this event is on record. It may have been resolved already.
     #[error(
         "projection {projection:?} has no failure of event {position} of instance {instance:?} on record; list those it has"
     )]
@@ -29,7 +29,7 @@ pub enum FailureError {
         /// The event.
         position: i64,
     },
-    /// The event is refused again.
+    /// The event fails again.
     #[error(
         "event {position} of instance {instance:?} still fails in projection {projection:?} ({class}: {}); {} before",
         plain(error), applied_events(*applied)
@@ -39,7 +39,7 @@ pub enum FailureError {
         projection: String,
         /// The tenant.
         instance: String,
-        /// The event; of a parked aggregate it may be one behind the event that was retried.
+        /// The event. For a parked aggregate it may be a later event than the one that was retried.
         position: i64,
         /// Events that were applied before it.
         applied: u64,
@@ -48,15 +48,15 @@ pub enum FailureError {
         /// Text of the error.
         error: String,
     },
-    /// All failed events were tried again, and some of them are refused again.
+    /// All failed events were tried again, and some of them fail again.
     #[error("projection {projection:?}: {}, {} of {} are still on record; refused again: {}", applied_events(mended.applied), mended.after, mended.before, refused(mended))]
     SomeStillFail {
         /// The projection.
         projection: String,
-        /// What came of it.
+        /// What was applied and what still fails.
         mended: Box<RetryOutcome>,
     },
-    /// The event store does not have the event any more, or another one in its place.
+    /// The event store no longer has the event, or has another one in its place.
     #[error(
         "event {position} of instance {instance:?}, recorded as failed in projection {projection:?}, is not in the event store; discard it, or connect the right store"
     )]
@@ -68,7 +68,7 @@ pub enum FailureError {
         /// The event.
         position: i64,
     },
-    /// Called by a reducer.
+    /// A reducer made the call.
     #[error(
         "failures of projection {projection:?} cannot be mended by a reducer: that could wait for the reducer itself; a reducer only makes statements of its event"
     )]
@@ -76,7 +76,7 @@ pub enum FailureError {
         /// The projection.
         projection: String,
     },
-    /// The pass that should have applied it did not come so far.
+    /// The pass that should have applied the event did not get that far.
     #[error(transparent)]
     Trigger(#[from] TriggerError),
     /// The database failed.

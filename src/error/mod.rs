@@ -1,4 +1,4 @@
-//! What can go wrong, one enum per family of operation, all of which turn into [`Error`].
+//! What can go wrong: one enum per family of operations. All of them convert into [`Error`].
 //!
 //! `Display` says what was being done and what to do about it; the cause is in `source()`. [`chain`] prints the
 //! whole chain on one line.
@@ -32,8 +32,8 @@ use std::error::Error as StdError;
 
 use crate::plain::plain;
 
-/// The whole chain of an error on one line: what was being done, then each cause. Its length is bounded, and it does not
-/// panic, whatever the errors do; line breaks and characters that are not seen are escaped.
+/// The whole chain of an error on one line: what was being done, then each cause. The length is bounded, and the
+/// function does not panic, whatever the errors do. It escapes line breaks and invisible characters.
 ///
 /// # Examples
 /// ```

@@ -1,4 +1,5 @@
-//! The net around code of the service's own: whatever it does, what comes back is bounded, and no panic gets away.
+//! The safety net around code of the service: whatever that code does, its texts are bounded, and its panics are
+//! caught.
 
 use std::any::Any;
 use std::error::Error as StdError;
@@ -11,10 +12,10 @@ pub(crate) const LONGEST_TEXT: usize = 4000;
 /// Most errors of a chain that are asked for their texts: an error may be its own cause.
 const LONGEST_CHAIN: usize = 32;
 
-/// Panics in a row that are dropped: the drop of a panic may panic too.
+/// The most panics in a row that are dropped. The drop of a panic may panic too.
 const MOST_DROPS: usize = 4;
 
-/// Runs code of the service's own; the text of its panic, if it panics.
+/// Runs code of the service. If it panics, returns the text of the panic.
 pub(crate) fn caught<R>(run: impl FnOnce() -> R) -> Result<R, String> {
     catch_unwind(AssertUnwindSafe(run)).map_err(|panic| {
         let text = bounded(panic_text(panic.as_ref()));
@@ -23,18 +24,18 @@ pub(crate) fn caught<R>(run: impl FnOnce() -> R) -> Result<R, String> {
     })
 }
 
-/// Drops a value of the service's own, whose drop may panic.
+/// Drops a value of the service, whose drop may panic.
 pub(crate) fn discard<T>(value: T) {
     let mut panic = catch_unwind(AssertUnwindSafe(move || drop(value))).err();
     for _ in 0..MOST_DROPS {
         let Some(again) = panic else { return };
         panic = catch_unwind(AssertUnwindSafe(move || drop(again))).err();
     }
-    // Its drop panics again and again; its memory is the lesser loss.
+    // Its drop panics again and again. Leaking its memory is the smaller loss.
     std::mem::forget(panic);
 }
 
-/// What a value says of itself.
+/// The text that a value gives for itself.
 pub(crate) fn said(value: &(impl fmt::Display + ?Sized)) -> String {
     let mut text = Bounded::default();
     let why = match caught(|| write!(text, "{value}")) {
@@ -50,7 +51,7 @@ pub(crate) fn said(value: &(impl fmt::Display + ?Sized)) -> String {
     }
 }
 
-/// An error and its causes on one line, each in the words that `say` finds for it.
+/// An error and its causes on one line, each with the text that `say` makes of it.
 pub(crate) fn chain(error: &(dyn StdError + 'static), say: impl Fn(&(dyn StdError + 'static)) -> String) -> String {
     let mut text = say(error);
     let mut next = cause(error);
@@ -70,7 +71,7 @@ fn cause<'e>(error: &'e (dyn StdError + 'static)) -> Option<&'e (dyn StdError + 
     caught(|| error.source()).ok().flatten()
 }
 
-/// The text, cut where it is too long.
+/// The text, cut if it is too long.
 pub(crate) fn bounded(text: &str) -> String {
     let end = text.floor_char_boundary(LONGEST_TEXT);
     let kept = text.get(..end).unwrap_or_default();
@@ -92,7 +93,7 @@ impl Write for Bounded {
         let end = text.floor_char_boundary(room);
         self.0.push_str(text.get(..end).unwrap_or_default());
         if end < text.len() {
-            // Full to the last byte, whatever the width of the character that did not fit.
+            // This fills it to the last byte, whatever the width of the character that did not fit.
             self.0.extend(std::iter::repeat_n('.', room - end));
             return Err(fmt::Error);
         }
@@ -104,7 +105,7 @@ impl Write for Bounded {
 mod tests {
     use super::*;
 
-    /// Its cause is an equal one for ever; or itself.
+    /// Its cause is itself, or an equal error, without an end.
     #[derive(Debug)]
     struct Endless {
         another: Option<&'static Endless>,
@@ -149,7 +150,7 @@ mod tests {
         assert_eq!(super::super::chain(&error), "one\\u{a}two\\u{202e}\\u{1b}[31m");
     }
 
-    // Contract: L8, H1
+    // Contract: L8, H1: if the text of an error cannot be made, the chain says so.
     #[test]
     fn a_text_that_cannot_be_made_is_told_so() {
         let panics = Rude(|f| f.write_str("so far").map(|()| panic!("and no further")));

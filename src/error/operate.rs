@@ -1,4 +1,4 @@
-//! What people ask engines to do, and why it is not done.
+//! What people ask engines to do, and why it was not done.
 
 use std::fmt;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::plain::{listed, plain, quoted};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SwitchError {
-    /// The new build is not as far as the live one.
+    /// The new build lags behind the live one.
     #[error(
         "{} is not as far as the live build of projection {projection:?} in {behind} instance{} (first: {instance:?}, at {from}, live at {to}); let it catch up first",
         plain(build),
@@ -25,7 +25,7 @@ pub enum SwitchError {
         projection: String,
         /// The build.
         build: String,
-        /// How many instances are behind.
+        /// How many instances lag.
         behind: usize,
         /// One of them.
         instance: String,
@@ -34,19 +34,20 @@ pub enum SwitchError {
         /// The position of the live build.
         to: i64,
     },
-    /// Others hold the tables. Nobody waits for them meanwhile: the switch is made between their locks.
+    /// Other sessions hold the tables. The switch asks for their locks in short attempts; between these nobody waits
+    /// for it.
     #[error("the switch of projection {projection:?} waits for {}{}", list(holders), given_up(gave_up.as_ref()))]
     Held {
         /// The projection.
         projection: String,
-        /// Who, the longest first.
+        /// The holders, the longest first.
         holders: Vec<Holder>,
-        /// For how long locks were asked for, which readers had to wait for; zero when it was only looked.
+        /// For how long the switch asked for locks while readers waited. Zero when it only looked.
         asked: Duration,
-        /// After how long it was given up.
+        /// After how long the switch gave up.
         gave_up: Option<Duration>,
     },
-    /// The new build was filled from events that the log does not have any more.
+    /// The new build was filled from events that the log no longer has.
     #[error(
         "readers stay where they are, because {} of projection {projection:?} was built from another history than that of the log (first: instance {instance:?}, {}); connect the right store; or, if this one is right, ask for a rebuild, which fills such instances again, or remove the build with `readside builds abandon` or `readside builds drop-old`",
         plain(build),
@@ -59,10 +60,10 @@ pub enum SwitchError {
         build: String,
         /// The first such instance.
         instance: String,
-        /// In what its checkpoint is not part of the log.
+        /// How its checkpoint contradicts the log.
         found: String,
     },
-    /// Something of the service's own depends on a view whose columns change.
+    /// An object of the service depends on a view whose columns change.
     #[error(
         "view {view:?} cannot keep all its columns in the new version, and {} depends on it; drop that, ask for the switch with `readside builds switch`, and make it anew afterwards",
         plain(dependents)
@@ -73,7 +74,7 @@ pub enum SwitchError {
         /// What depends on it.
         dependents: String,
     },
-    /// A row that is not in the new build is referred to by others.
+    /// Other rows refer to a row that the new build does not have.
     #[error(
         "instance {instance:?} of projection {projection:?} stays as it is: a row of it that has to go is referred to ({}); delete or change first what refers to it",
         plain(referring)
@@ -111,7 +112,7 @@ pub enum SwitchError {
         /// The build.
         build: String,
     },
-    /// Names or tables are not as they should be.
+    /// Names or tables differ from what is expected.
     #[error(transparent)]
     Setup(#[from] SetupError),
     /// The database failed.
@@ -120,7 +121,7 @@ pub enum SwitchError {
 }
 
 impl SwitchError {
-    /// True when trying again may help, without anybody doing anything about it.
+    /// True when trying again may help without anybody acting.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
@@ -131,7 +132,7 @@ impl SwitchError {
     }
 }
 
-/// Something that was asked for and not done.
+/// A request that was not carried out.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OperateError {
@@ -143,7 +144,7 @@ pub enum OperateError {
         /// The names that are known.
         known: Vec<String>,
     },
-    /// Called by a reducer.
+    /// A reducer made the call.
     #[error(
         "a reducer cannot ask for anything to be done and wait for it: that could wait for the reducer itself; a reducer only makes statements of its event"
     )]
@@ -163,7 +164,7 @@ pub enum OperateError {
     UnknownPosition {
         /// The tenant.
         instance: String,
-        /// What was asked for.
+        /// The position that was asked for.
         position: i64,
         /// The last position there is.
         head: i64,
@@ -180,12 +181,12 @@ pub enum OperateError {
         table: String,
         /// Its key columns.
         columns: String,
-        /// What was given.
+        /// The key that was given.
         given: Vec<String>,
         /// Why it does not fit.
         why: String,
     },
-    /// Another command that excludes this one goes on.
+    /// Another command that excludes this one is running.
     #[error(
         "projection {projection:?}: {kind} has to wait, because {running} by {who:?} goes on (command {id}, {state}); wait for its end, or abandon it"
     )]
@@ -194,26 +195,26 @@ pub enum OperateError {
         projection: String,
         /// What was asked for.
         kind: &'static str,
-        /// What goes on.
+        /// What is running.
         running: &'static str,
-        /// The command that goes on.
+        /// The command that is running.
         id: Uuid,
         /// Who asked for it.
         who: String,
-        /// How far it is.
+        /// How far that command is.
         state: CommandState,
     },
-    /// The projection's code is needed, and no process that runs it is alive.
+    /// The request needs the projection's code, and no living process runs it.
     #[error("this needs the code of projection {projection:?}{}, and no engine that runs it is alive{}; start one, or use the service's own command line", version.map(|version| format!(" version {version}")).unwrap_or_default(), others(running))]
     NoEngine {
         /// The projection.
         projection: String,
         /// The version, if one was named.
         version: Option<u32>,
-        /// Versions of it that engines do run.
+        /// The versions that engines do run.
         running: Vec<u32>,
     },
-    /// There is nothing to do this with.
+    /// The request cannot be carried out as things are.
     #[error("projection {projection:?}: {}", plain(why))]
     Refused {
         /// The projection.
@@ -256,12 +257,12 @@ pub enum OperateError {
         kind: String,
         /// The projection.
         projection: String,
-        /// How it stands with it, and what to do.
+        /// How far the command is, and what to do.
         found: Box<Unanswered>,
-        /// For how long the answer was waited for.
+        /// How long the caller waited for the answer.
         waited: Duration,
     },
-    /// Nobody is alive who could carry it out.
+    /// No living engine can carry it out.
     #[error(
         "no engine is alive that would carry out command {id} ({} of projection {projection:?}); start one, or use the service's own command line: {found}",
         plain(kind)
@@ -273,16 +274,16 @@ pub enum OperateError {
         kind: String,
         /// The projection.
         projection: String,
-        /// How it stands with it.
+        /// How far the command is.
         found: Box<Unanswered>,
     },
-    /// An engine could not carry it out; this is what it says.
+    /// An engine could not carry it out.
     #[error("{}", plain(error))]
     Answered {
-        /// The engine's words.
+        /// What the engine said.
         error: String,
     },
-    /// The engine was shut down; another one goes on with it.
+    /// The engine was shut down. Another one goes on with the request.
     #[error(
         "the engine was shut down; what was asked for stays on record, and an engine that runs the projection does it: another one, or the next that starts"
     )]
@@ -313,30 +314,30 @@ pub enum OperateError {
     Store(#[from] StoreError),
 }
 
-/// How it stands with a command that has no answer.
+/// How far a command without an answer is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Unanswered {
-    /// No engine has begun it; it stays on record until one does, or it is withdrawn.
+    /// No engine has begun it. It stays on record until one does, or until it is withdrawn.
     NotBegun {
         /// The command.
         id: Uuid,
     },
-    /// An engine has begun it, and goes on with it.
+    /// An engine has begun it and goes on with it.
     Begun {
         /// The command.
         id: Uuid,
-        /// The process, by its name where that is known.
+        /// The process, by its name if that is known.
         by: String,
-        /// How long ago.
+        /// How long ago it began.
         since: Duration,
     },
-    /// An engine had begun it and has ended since; the next one goes on with it.
+    /// An engine had begun it and has ended since. The next one goes on with it.
     Left {
         /// The command.
         id: Uuid,
     },
-    /// No engine has begun it, and none will any more.
+    /// No engine has begun it, and none will.
     Withdrawn,
 }
 

@@ -6,7 +6,7 @@ use std::fmt;
 use super::{NameError, StoreError};
 use crate::plain::{listed, plain};
 
-/// A projection whose definition does not hold together.
+/// A projection with an inconsistent definition.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProjectionError {
@@ -41,14 +41,14 @@ pub enum ProjectionError {
         /// The event type.
         event_type: String,
     },
-    /// An upcast that would never run, or not as meant.
+    /// An upcast that would never run, or would not do what is meant.
     #[error("the upcast of {event_type:?} from revision {revision} of projection {projection:?} {what}")]
     Upcast {
         /// The projection.
         projection: String,
         /// The event type.
         event_type: String,
-        /// The revision that goes in.
+        /// The revision that it converts.
         revision: u32,
         /// What is wrong.
         what: &'static str,
@@ -58,7 +58,7 @@ pub enum ProjectionError {
     Name {
         /// The projection.
         projection: String,
-        /// Which and why.
+        /// Which name, and why.
         source: NameError,
     },
     /// Custom SQL that cannot be used.
@@ -71,7 +71,7 @@ pub enum ProjectionError {
         /// What is wrong.
         what: String,
     },
-    /// A table does not hold together.
+    /// A table with an inconsistent definition.
     #[error("table {table:?} of projection {projection:?} {}", plain(what))]
     Table {
         /// The projection.
@@ -87,17 +87,17 @@ pub enum ProjectionError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SetupError {
-    /// A name is taken by something else.
+    /// Another object has the name already.
     #[error("projection {projection:?} needs the name {name:?}, which is taken by {}; rename one of them", plain(by))]
     NameTaken {
         /// The projection.
         projection: String,
         /// The name.
         name: String,
-        /// What bears it now.
+        /// The object that has the name.
         by: String,
     },
-    /// The definition changed and the version did not.
+    /// The definition changed, but the version did not.
     #[error(
         "projection {projection:?} changed its event types or tables under the same version {version}; raise the version, so that it is rebuilt"
     )]
@@ -120,8 +120,8 @@ pub enum SetupError {
         /// What differs.
         difference: String,
     },
-    /// A table is gone to which events were applied. It is not created again: it would be empty, and what was applied
-    /// stays applied.
+    /// A table to which events were applied is gone. Set-up does not create it again, because it would be empty while
+    /// the checkpoints say that events were applied.
     #[error(
         "table {table:?} of projection {projection:?} is gone, and events were applied to it; rename it back or restore \
          it, together with the checkpoints of its time, or raise the version, so that it is rebuilt. Nothing was made: \
@@ -133,7 +133,7 @@ pub enum SetupError {
         /// The table.
         table: String,
     },
-    /// A view does not read the table that is on record for it, so that readers would see the rows of another one.
+    /// A view does not read the table that is on record for it, so readers would see the rows of another one.
     #[error(
         "view {view:?} of projection {projection:?} does not read its table {table:?}; if that table is the right one, \
          DROP VIEW {view:?}, and the next set-up makes it anew; if another one is, give that one the name"
@@ -143,10 +143,10 @@ pub enum SetupError {
         projection: String,
         /// The view.
         view: String,
-        /// The table that it is to read.
+        /// The table that the view should read.
         table: String,
     },
-    /// Something of the service's own stands on the tables of a build that is to go. Nothing was removed.
+    /// An object of the service depends on the tables of a build that should be removed. Nothing was removed.
     #[error(
         "{} of projection {projection:?} is not removed, because it would take along what stands on its tables: \
          {}; drop that, or have it read the view that readers use, which follows each switch",
@@ -158,11 +158,11 @@ pub enum SetupError {
         projection: String,
         /// The build.
         build: String,
-        /// What stands on its tables.
+        /// What depends on its tables.
         dependents: String,
     },
-    /// The tables that are to take the place of those which readers see cannot be given all that people put on these.
-    /// Readers stay where they are.
+    /// The new tables cannot be given everything that people added to the tables that readers see. Readers stay where
+    /// they are.
     #[error(
         "readers of projection {projection:?} stay where they are, because its new tables would be without: {}; mend what \
          each reason says, or move it by hand; or accept that by RebuildOptions::accept_loss (`readside rebuild \
@@ -172,10 +172,10 @@ pub enum SetupError {
     WouldLose {
         /// The projection.
         projection: String,
-        /// Each thing with the reason.
+        /// Each such thing, with the reason.
         lost: Vec<String>,
     },
-    /// SQL of the service's own in a definition that the database does not take. It was tried out before anything was changed.
+    /// The definition has SQL of the service that the database refuses. It was tried before anything was changed.
     #[error(
         "{} of table {table:?} of projection {projection:?} has SQL that the database does not take; correct it in the \
          code (Dialects::each gives each database its own words). Nothing was changed",
@@ -186,7 +186,7 @@ pub enum SetupError {
         projection: String,
         /// The table, by its plain name.
         table: String,
-        /// The column, the check or the index, in words.
+        /// The column, check or index, in words.
         what: String,
         /// What the database says.
         source: Box<StoreError>,
@@ -197,8 +197,8 @@ pub enum SetupError {
         /// What is missing.
         what: String,
     },
-    /// The schema of the tables is on record, and this role may not use it. Nothing is made in another one: the rows of
-    /// one read model would be in two.
+    /// The schema of the tables is on record, and this role may not use it. Set-up does not use another schema, because
+    /// then one read model would have rows in two.
     #[error(
         "the tables of projection {projection:?} are in schema {recorded:?}, {why}; this session would put them into \
          {}. GRANT USAGE ON SCHEMA {recorded:?} and the rights on its tables to this role, or connect as the role that \
@@ -210,12 +210,12 @@ pub enum SetupError {
         projection: String,
         /// The schema on record.
         recorded: String,
-        /// What is wrong with it, for this session.
+        /// What is wrong with it in this session.
         why: &'static str,
-        /// The schema to which unqualified names lead in this session, if there is one.
+        /// The schema that unqualified names mean in this session, if there is one.
         here: Option<String>,
     },
-    /// Tables of one read model are in several schemas, by sessions with different search paths.
+    /// Sessions with different search paths have put tables of one read model into several schemas.
     #[error(
         "the tables of projection {projection:?} are in several schemas, {}: each may hold rows that the others lack. \
          Drop or rename those that are not wanted, start an engine, and have it rebuild the projection",
@@ -227,7 +227,7 @@ pub enum SetupError {
         /// The schemas.
         schemas: Vec<String>,
     },
-    /// A table is not in the schema on record, but in another one.
+    /// A table is in another schema than the one on record.
     #[error(
         "table {table:?} of projection {projection:?} is on record in schema {recorded:?}, but it is in schema \
          {found:?}; move it back by ALTER TABLE {found:?}.{table:?} SET SCHEMA {recorded:?}, or rename the one that is \
@@ -240,10 +240,10 @@ pub enum SetupError {
         table: String,
         /// The schema on record.
         recorded: String,
-        /// Where a table of this name is.
+        /// The schema in which a table of this name is.
         found: String,
     },
-    /// A session that has no schema for unqualified names.
+    /// The session has no schema for unqualified names.
     #[error(
         "projection {projection:?} names no schema, and the search_path of this session none that exists; set the \
          search_path, or name the schema by Projection::schema"
@@ -257,10 +257,10 @@ pub enum SetupError {
     NewerSchema {
         /// The schema found.
         found: i64,
-        /// The newest one known.
+        /// The newest schema that this version knows.
         known: i64,
     },
-    /// A definition that does not hold together.
+    /// A projection has an inconsistent definition.
     #[error(transparent)]
     Projection(#[from] ProjectionError),
     /// The database failed.
@@ -268,10 +268,10 @@ pub enum SetupError {
     Store(#[from] StoreError),
 }
 
-/// Configuration values that are not allowed, all of them.
+/// All configuration values that are not allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
-    /// Each wrong value with what is allowed.
+    /// Each wrong value, with what is allowed.
     pub faults: Vec<String>,
 }
 
@@ -283,7 +283,7 @@ impl fmt::Display for ConfigError {
 
 impl StdError for ConfigError {}
 
-/// Events of these types; an empty text stands for every type.
+/// A phrase for events of these types. An empty text means every type.
 fn kind(aggregate_type: &str, event_type: &str) -> String {
     match (aggregate_type, event_type) {
         ("", _) => "all events that have no other".to_owned(),

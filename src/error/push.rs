@@ -12,16 +12,16 @@ use crate::event::Expected;
 use crate::plain::plain;
 use crate::value::time_text;
 
-/// Who holds a lock that others wait for.
+/// The holder of a lock that others wait for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
     /// Process id of the database session, or of this process.
     pub pid: i64,
     /// The name that the holder gave itself, possibly empty.
     pub application: String,
-    /// How long its transaction had been open, if known.
+    /// How long its transaction had been open, if that is known.
     pub since: Option<Duration>,
-    /// What the database says that it does, as far as it does; possibly empty.
+    /// What the database says that the holder is doing; possibly empty.
     pub state: String,
 }
 
@@ -38,7 +38,7 @@ impl fmt::Display for Holder {
     }
 }
 
-/// A push that did not succeed. Unless it says otherwise, nothing was stored.
+/// A push that did not succeed. Nothing was stored, unless the variant says otherwise.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PushError {
@@ -69,17 +69,17 @@ pub enum PushError {
         /// The message that the caller gave for this case.
         message: String,
     },
-    /// The instance's counter was not had in time.
+    /// The push did not get the instance's counter in time.
     #[error("nothing pushed: instance {instance:?} was locked by another push for more than {}{}; try again", spoken(*waited), holder.as_ref().map(|h| format!(", held by {h}")).unwrap_or_default())]
     Busy {
-        /// The first of the tenants that were waited for.
+        /// The first of the tenants that the push waited for.
         instance: String,
-        /// How long it was waited for.
+        /// How long the push waited.
         waited: Duration,
-        /// Who held it, if that could be found out.
+        /// The session that held it, if that could be found out.
         holder: Option<Holder>,
     },
-    /// The push key was used before, for other events.
+    /// The push key was used before for other events.
     #[error(
         "nothing pushed: push key {key:?} of instance {instance:?} was used before for other events; a repeated push must bring the same ones"
     )]
@@ -109,7 +109,7 @@ pub enum PushError {
         /// How many events were to be pushed.
         wanted: usize,
     },
-    /// The time that an imported event brings lies before that of the event in front of it.
+    /// An imported event has an earlier time than the event before it.
     #[error(
         "nothing pushed: event {index} was created at {}, but the one in front of it in instance {instance:?} at {}; import \
          events in their order, into an instance that has no later ones",
@@ -121,13 +121,13 @@ pub enum PushError {
         index: usize,
         /// The tenant.
         instance: String,
-        /// The time that the event brings.
+        /// The time of the imported event.
         created_at: SystemTime,
-        /// That of the event in front of it.
+        /// The time of the event before it.
         before: SystemTime,
     },
-    /// The time that an imported event brings is yet to come by the database's clock. All later events of the instance
-    /// would have to bear it, since times never decrease.
+    /// An imported event has a time in the future of the database's clock. All later events of the instance would need
+    /// a time at least as late, because times never decrease.
     #[error(
         "nothing pushed: event {index} for instance {instance:?} was created at {}, but here it is {}; set the clocks right, or \
          give it another time",
@@ -139,12 +139,12 @@ pub enum PushError {
         index: usize,
         /// The tenant.
         instance: String,
-        /// The time that the event brings.
+        /// The time of the imported event.
         created_at: SystemTime,
         /// The time of the database's clock, or that of the last event if that is later.
         now: SystemTime,
     },
-    /// The id that an imported event brings is that of an event of the instance.
+    /// An imported event has the id of an existing event of the instance.
     #[error(
         "nothing pushed: the id {id} of event {index} exists in instance {instance:?} already; import each event once"
     )]
@@ -156,7 +156,7 @@ pub enum PushError {
         /// The id.
         id: Uuid,
     },
-    /// Somebody else pushed to an instance that is being imported.
+    /// Another writer pushed to an instance during its import.
     #[error(
         "nothing pushed: somebody else pushed to instance {instance:?} while it was imported; stop who pushes to it, remove it, \
          and import it again"
@@ -171,13 +171,13 @@ pub enum PushError {
         /// The tenant.
         instance: String,
     },
-    /// A transaction that cannot take a push.
+    /// The transaction cannot take a push.
     #[error("nothing pushed: {reason}")]
     Transaction {
-        /// What is wrong with it and what to do.
+        /// What is wrong with it, and what to do.
         reason: &'static str,
     },
-    /// The database failed; `CommitUnknown` means that the events may be stored: push again with the same push key.
+    /// The database failed. `CommitUnknown` means that the events may be stored: push again with the same push key.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -198,16 +198,16 @@ impl PushError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidEvent {
-    /// It must not be empty.
+    /// The text must not be empty.
     #[error("it is empty")]
     Empty,
-    /// What an event was elsewhere is kept by an import only.
+    /// Only an import keeps the id or the time that an event has elsewhere.
     #[error("the store gives it, and only an import keeps it: push by push_imported, or leave it out")]
     OfImport,
-    /// It must be a positive number that both databases hold.
+    /// The number must be positive, and small enough for both databases.
     #[error("it is {0}, but has to be between 1 and 2147483647")]
     NotPositive(i64),
-    /// It is longer than an index takes.
+    /// The text is longer than an index allows.
     #[error("it has {length} bytes, {limit} are allowed; name it more shortly, long texts belong into the payload")]
     TooLong {
         /// Its length in bytes.
@@ -215,7 +215,7 @@ pub enum InvalidEvent {
         /// The limit.
         limit: usize,
     },
-    /// It holds what no database could store unchanged.
+    /// The text holds something that a database cannot store unchanged.
     #[error(transparent)]
     Text(#[from] TextFault),
     /// The payload could not be turned into JSON.
@@ -223,7 +223,7 @@ pub enum InvalidEvent {
     Serialize(#[source] serde_json::Error),
 }
 
-/// A payload that is not what the reader expected.
+/// A payload that differs from what the reader expected.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PayloadError {
@@ -243,26 +243,27 @@ pub enum PayloadError {
         position: i64,
         /// Name of the Rust type.
         wanted: &'static str,
-        /// The decoder's words.
+        /// What the decoder says.
         source: serde_json::Error,
     },
-    /// An upcast did not succeed.
+    /// An upcast failed.
     #[error("upcast of {} from revision {revision} failed", plain(event_type))]
     Upcast {
         /// Type of the event.
         event_type: String,
-        /// The revision it had.
+        /// The revision that the payload had.
         revision: u32,
         /// Why.
         source: Box<dyn StdError + Send + Sync>,
     },
-    /// What an event says does not go together with what those before it said, in words of the service's own.
+    /// The event contradicts the events before it. The error says why in the service's words.
     #[error("the event does not fit the state before it")]
     Unfit(#[source] Box<dyn StdError + Send + Sync>),
 }
 
 impl PayloadError {
-    /// That an [`Aggregate`](crate::Aggregate) cannot take an event in: an error of the service's own, or its words.
+    /// The error for an [`Aggregate`](crate::Aggregate) that cannot take an event in, made from an error or a text of
+    /// the service.
     ///
     /// # Examples
     /// ```

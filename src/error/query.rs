@@ -16,10 +16,10 @@ pub enum QueryError {
          $instance` to its conditions, or ask query_all_as if that is what is wanted"
     )]
     NoInstance,
-    /// The text wants a tenant where none is given.
+    /// The text asks for a tenant, but none is given.
     #[error("the query was not run: its text has $instance, and query_all_as names no tenant; ask query_as")]
     UnexpectedInstance,
-    /// The text is none that only reads, or cannot be taken apart.
+    /// The text does more than read, or cannot be parsed.
     #[error("the query was not run: its text {}", plain(what))]
     Text {
         /// What is wrong with it.
@@ -31,32 +31,32 @@ pub enum QueryError {
         /// The database.
         dialect: &'static str,
     },
-    /// The values are not those that the text has placeholders for.
+    /// The values do not match the placeholders of the text.
     #[error("the query was not run: its text has placeholders up to ${placeholders}, and {values} values are given")]
     Values {
-        /// The highest number of a placeholder.
+        /// The highest placeholder number.
         placeholders: usize,
         /// How many values are given.
         values: usize,
     },
-    /// A row is not what was asked for.
+    /// A row differs from what was asked for.
     #[error("row {row} of the query does not fit {wanted}{}", column.as_ref().map(|name| format!(" (column {name:?})")).unwrap_or_default())]
     Decode {
         /// Which row, from 0.
         row: usize,
-        /// The column, where one is at fault.
+        /// The column that is at fault, if there is one.
         column: Option<String>,
         /// Name of the Rust type.
         wanted: &'static str,
         /// Why, without the value.
         source: RowFault,
     },
-    /// It took too long.
+    /// The query took too long.
     #[error("the query was ended after {}; narrow it, or give it more time by `Reader::within`", spoken(*within))]
     TooLong {
-        /// How long it could take.
+        /// The time that it was allowed.
         within: Duration,
-        /// The database's words.
+        /// What the database says.
         source: StoreError,
     },
     /// The database failed.

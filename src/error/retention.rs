@@ -1,10 +1,10 @@
-//! Forgetting and archiving.
+//! Erasing, removing and archiving.
 
 use super::{SetupError, StoreError};
 use crate::plain::{listed, plain};
 
-/// An operation on the life of the data that was not done, or not to its end; what it did so far stays, and a repetition
-/// goes on from there.
+/// An operation on the life of the data that did not happen, or did not finish. What it did so far stays, and a
+/// repeated call goes on from there.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RetentionError {
@@ -32,16 +32,16 @@ pub enum RetentionError {
         /// Id of the aggregate.
         aggregate_id: String,
     },
-    /// The system instance is the engine's own.
+    /// The system instance belongs to the engine.
     #[error("the system instance \"\" cannot be removed: the engine announces its first runs there")]
     SystemInstance,
-    /// An instance that was not removed needs no opening.
+    /// The instance was not removed, so it cannot be opened again.
     #[error("instance {instance:?} is open: it was not removed, or was opened again already")]
     NotRemoved {
         /// The tenant.
         instance: String,
     },
-    /// Rows of the service's own tables refer to read rows that have to go.
+    /// Rows of the service's tables refer to rows that should be removed.
     #[error(
         "instance {instance:?} {}: others refer to its rows ({}); delete these rows or what they refer by, then remove \
          the instance again",
@@ -51,11 +51,11 @@ pub enum RetentionError {
     Referred {
         /// The tenant.
         instance: String,
-        /// The foreign keys, each with its table and, where they can be counted, how many rows refer by it.
+        /// The foreign keys, each with its table and, if they can be counted, how many rows use it.
         referring: Vec<String>,
-        /// The removal had begun; else nothing was removed.
+        /// True when the removal had begun. Otherwise nothing was removed.
         begun: bool,
-        /// What the database says, where it refused.
+        /// What the database says, if it refused.
         source: Option<Box<StoreError>>,
     },
     /// The database knows nothing of this projection.
@@ -64,7 +64,7 @@ pub enum RetentionError {
         /// The name.
         projection: String,
     },
-    /// Engines keep the projection up to date: they would write into tables that are gone.
+    /// Engines still run the projection. They would write into tables that are gone.
     #[error(
         "projection {projection:?} is run by {}; deploy without it everywhere, and try again once these have ended \
          (one that was killed counts for the length of a lease)",
@@ -73,10 +73,10 @@ pub enum RetentionError {
     ProjectionRuns {
         /// The name.
         projection: String,
-        /// Who runs it.
+        /// The engines that run it.
         engines: Vec<String>,
     },
-    /// Something of the service's own stands on its tables or views.
+    /// An object of the service depends on its tables or views.
     #[error(
         "what readers see of projection {projection:?} is used by {}; drop or change that first",
         listed(dependents, ", ")
@@ -84,13 +84,13 @@ pub enum RetentionError {
     Dependents {
         /// The name.
         projection: String,
-        /// What uses it.
+        /// The objects that depend on it.
         dependents: Vec<String>,
     },
     /// Its tables cannot be removed.
     #[error(transparent)]
     Setup(#[from] SetupError),
-    /// The removal of the instance has not come to its end.
+    /// The removal of the instance has begun and has not finished.
     #[error("instance {instance:?} still has events: its removal was cut off; remove it again, then open it")]
     Unfinished {
         /// The tenant.

@@ -10,11 +10,11 @@ use crate::clock::spoken;
 
 type BoxedError = Box<dyn StdError + Send + Sync>;
 
-/// A pass over some instances that did not bring all of them to the head.
+/// A pass that did not bring all of its instances to the head.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TriggerError {
-    /// No instance was named; that never means 'all'.
+    /// No instance was named. An empty list never means all instances.
     #[error("projection {projection:?} was triggered without instances; name those to bring up to date")]
     NoInstances {
         /// The projection.
@@ -25,7 +25,7 @@ pub enum TriggerError {
     Stopped {
         /// The projection.
         projection: String,
-        /// Where and why, in order of instances; never empty.
+        /// Where and why, in order of the instances. It is never empty.
         stopped: Vec<crate::stop_cause::Stopped>,
     },
     /// The engine runs no projection of this name.
@@ -34,7 +34,7 @@ pub enum TriggerError {
         /// The name.
         projection: String,
     },
-    /// Called by a reducer.
+    /// A reducer made the call.
     #[error(
         "projection {projection:?} cannot be triggered by a reducer: the pass could wait for that reducer itself; a reducer only makes statements of its event"
     )]
@@ -42,7 +42,7 @@ pub enum TriggerError {
         /// The projection.
         projection: String,
     },
-    /// Code of the service's own, or of this library, panicked outside of a reducer.
+    /// Code of the service, or of this library, panicked outside of a reducer.
     #[error(
         "a pass of projection {projection:?} panicked ({}); what was committed stays, trigger it again once the cause is mended",
         plain(panic)
@@ -78,10 +78,10 @@ pub enum WatchError {
         /// The name.
         projection: String,
     },
-    /// Too many watch already.
+    /// There are too many watches already.
     #[error("{most} watch already, which is as many as there may be; drop those that nobody needs")]
     TooMany {
-        /// As many as there may be.
+        /// The most watches that may exist.
         most: usize,
     },
     /// The engine was shut down.
@@ -92,7 +92,7 @@ pub enum WatchError {
     Store(#[from] StoreError),
 }
 
-/// Waiting for a read model that did not come to the end that was waited for.
+/// A wait for a read model that ended before the read model had handled the events.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AwaitError {
@@ -102,20 +102,20 @@ pub enum AwaitError {
         /// The name.
         projection: String,
     },
-    /// It took too long; the read model may be older than what was waited for.
+    /// It took too long. The read model may not have handled the events yet.
     #[error("projection {projection:?} did not reach position {position} of instance {instance:?} within {}, it is at {checkpoint}{}", spoken(*waited), why.as_ref().map(|why| format!(": {}", plain(&why.to_string()))).unwrap_or_default())]
     TimedOut {
         /// The projection.
         projection: String,
         /// The tenant.
         instance: String,
-        /// What was waited for.
+        /// The position that the caller waited for.
         position: i64,
-        /// Where it stands.
+        /// The present checkpoint.
         checkpoint: i64,
-        /// For how long.
+        /// How long the caller waited.
         waited: Duration,
-        /// What holds it up, as far as this process or another one knows: an event that fails, or any other
+        /// What holds it up, as far as any process knows: an event that fails, or any other
         /// [standstill](crate::health::StopCause::StandsStill), with its remedy.
         why: Option<Box<crate::stop_cause::StopCause>>,
     },
@@ -131,7 +131,8 @@ pub enum AwaitError {
         /// The event.
         position: i64,
     },
-    /// The event is not in the log any more: the store was restored to an older state, or a standby without it was promoted.
+    /// The log no longer has the event: the store was restored to an older state, or a standby without the event was
+    /// promoted.
     #[error(
         "event {position} of instance {instance:?}, which projection {projection:?} was to handle, is not in the log any \
          more: the store was restored, or a server without it took over; push it again"
@@ -141,10 +142,10 @@ pub enum AwaitError {
         projection: String,
         /// The tenant.
         instance: String,
-        /// Where it was.
+        /// The position that it had.
         position: i64,
     },
-    /// The instance is stopped until a person acts: by an event, or because its history diverged.
+    /// The instance waits for a person, because of an event or because its history diverged.
     #[error("projection {projection:?} is stopped in {stopped}")]
     Stopped {
         /// The projection.
@@ -152,10 +153,10 @@ pub enum AwaitError {
         /// Where and why.
         stopped: Box<crate::stop_cause::Stopped>,
     },
-    /// The engine was shut down meanwhile.
+    /// The engine was shut down during the wait.
     #[error("the engine was shut down before that; start another one")]
     ShutDown,
-    /// Called by a reducer.
+    /// A reducer made the call.
     #[error(
         "a reducer cannot wait for projection {projection:?}: that could wait for the reducer itself; a reducer only makes statements of its event"
     )]
@@ -176,7 +177,7 @@ pub struct ShutdownError {
     pub threads: Vec<String>,
 }
 
-/// An error of a reducer: anything that implements `std::error::Error` turns into it by `?`.
+/// An error of a reducer. Every type that implements `std::error::Error` converts into it by `?`.
 ///
 /// # Examples
 /// ```
@@ -192,12 +193,12 @@ pub struct ReduceError {
 }
 
 impl ReduceError {
-    /// An error in words of one's own.
+    /// An error with a text of the service.
     pub fn new(text: impl Into<String>) -> Self {
         Self { source: text.into().into() }
     }
 
-    /// The cause as a concrete type, if it is of that type.
+    /// The cause as a concrete type, if it has that type.
     #[must_use]
     pub fn downcast_ref<E: StdError + 'static>(&self) -> Option<&E> {
         self.source.downcast_ref()

@@ -3,23 +3,23 @@
 use super::TextFault;
 use crate::plain::{plain, quoted};
 
-/// A statement that cannot be built, or does not fit the tables of its projection.
+/// A statement that cannot be built, or that does not fit the tables of its projection.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StatementError {
-    /// Nothing to write.
+    /// The statement writes nothing.
     #[error("{statement} has no values to write")]
     NoValues {
         /// Kind of statement.
         statement: &'static str,
     },
-    /// No row was named.
+    /// The statement names no rows.
     #[error("{statement} has no condition and would touch every row of the instance")]
     NoCondition {
         /// Kind of statement.
         statement: &'static str,
     },
-    /// `upsert` and `copy` must know which rows are the same.
+    /// `upsert` and `copy` need columns that say which rows are the same.
     #[error("{statement} names no conflict columns")]
     NoConflictColumns {
         /// Kind of statement.
@@ -31,7 +31,7 @@ pub enum StatementError {
         /// The column.
         column: String,
     },
-    /// `copy` needs as many sources as targets, `are_in` as many values as columns.
+    /// `copy` needs as many sources as targets. `are_in` needs as many values as columns.
     #[error("there are {to} columns, but {from} values for them")]
     UnequalColumns {
         /// Number of target columns.
@@ -39,23 +39,23 @@ pub enum StatementError {
         /// Number of sources.
         from: usize,
     },
-    /// A column stands twice.
+    /// A column is named twice.
     #[error("column {column:?} is written twice")]
     DuplicateColumn {
         /// The column.
         column: String,
     },
-    /// An assignment that makes no sense in this kind of statement.
+    /// An assignment that has no meaning in this kind of statement.
     #[error("column {column:?} cannot be {how} in {statement}")]
     NotHere {
         /// The column.
         column: String,
-        /// What was wanted.
+        /// The kind of assignment.
         how: &'static str,
         /// Kind of statement.
         statement: &'static str,
     },
-    /// A comparison with NULL that could never hold.
+    /// A comparison with NULL that is never true.
     #[error("column {column:?} is compared by {operator} with NULL, which never holds")]
     NullComparison {
         /// The column.
@@ -63,7 +63,7 @@ pub enum StatementError {
         /// The operator.
         operator: &'static str,
     },
-    /// A value that not every database could hold.
+    /// A value that at least one database cannot hold.
     #[error("the value of column {column:?} cannot be stored")]
     BadValue {
         /// The column.
@@ -76,7 +76,7 @@ pub enum StatementError {
     NotSerializable {
         /// The column.
         column: String,
-        /// The serializer's words.
+        /// What the serializer says.
         why: String,
     },
     /// A value of the wrong type.
@@ -88,7 +88,7 @@ pub enum StatementError {
         column: String,
         /// The column's type.
         wanted: crate::value::ColumnType,
-        /// What was given.
+        /// The type that was given.
         given: String,
     },
     /// A text that the column's enumeration does not list.
@@ -101,20 +101,20 @@ pub enum StatementError {
         table: String,
         /// The column.
         column: String,
-        /// What it lists.
+        /// The values that it lists.
         values: Vec<String>,
     },
-    /// A decimal for custom SQL, with a scale that no column has.
+    /// Custom SQL was given a decimal with more decimal places than a column can have.
     #[error(
         "the SQL {sql:?} was given a decimal with {scale} digits behind the point, and no column of the projection has as many; bring it to the column's scale by Decimal::at_scale"
     )]
     UnknownScale {
         /// Name of the SQL.
         sql: String,
-        /// Digits behind the point.
+        /// The number of decimal places.
         scale: u8,
     },
-    /// A value that an index of the table could not hold.
+    /// A value that is too large for an index of the table.
     #[error(
         "the value of column {column:?} of table {table:?} takes {size} bytes; {limit} are allowed, because the column is part of a key or an index"
     )]
@@ -128,7 +128,7 @@ pub enum StatementError {
         /// The limit.
         limit: usize,
     },
-    /// A column that the database alone gives its values.
+    /// A column whose values only the database may set.
     #[error(
         "column {column:?} of table {table:?} is generated: the database alone gives it its values; leave it out of the statement"
     )]
@@ -195,7 +195,7 @@ pub enum StatementError {
         /// The table.
         table: String,
     },
-    /// A number of rows is expected of a statement that always writes one, or of several statements at once.
+    /// An expected number of rows for a statement that always writes one row, or for several statements at once.
     #[error("a number of rows can be expected of update, delete and copy, not of {statement}")]
     NoExpectation {
         /// Kind of statement.
@@ -210,46 +210,46 @@ pub enum StatementError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NameError {
-    /// Empty.
+    /// The name is empty.
     #[error("a {what} has an empty name")]
     Empty {
-        /// What bears the name.
+        /// The kind of thing that has the name.
         what: &'static str,
     },
-    /// Longer than PostgreSQL allows, which would cut it off.
+    /// The name is longer than PostgreSQL allows, which would cut it off.
     #[error("the {what} name {name:?} has {length} bytes with its version, {limit} are allowed")]
     TooLong {
-        /// What bears the name.
+        /// The kind of thing that has the name.
         what: &'static str,
         /// The name.
         name: String,
-        /// Its length in bytes, with what the engine adds to it.
+        /// Its length in bytes, including what the engine adds to it.
         length: usize,
         /// The limit.
         limit: usize,
     },
-    /// NUL or another control character.
+    /// The name holds NUL or another control character.
     #[error("the {what} name {name:?} holds a control character")]
     Control {
-        /// What bears the name.
+        /// The kind of thing that has the name.
         what: &'static str,
         /// The name.
         name: String,
     },
-    /// Kept by the engine or a database for itself.
+    /// The name is reserved by the engine or a database.
     #[error("the {what} name {name:?} is reserved: {why}")]
     Reserved {
-        /// What bears the name.
+        /// The kind of thing that has the name.
         what: &'static str,
         /// The name.
         name: String,
-        /// By whom.
+        /// Who reserves it.
         why: &'static str,
     },
-    /// Given twice; SQLite does not tell upper from lower case.
+    /// The name is given twice. SQLite does not distinguish upper from lower case.
     #[error("the {what} name {name:?} is used twice (upper and lower case count as the same)")]
     Duplicate {
-        /// What bears the name.
+        /// The kind of thing that has the name.
         what: &'static str,
         /// The name.
         name: String,

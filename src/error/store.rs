@@ -1,4 +1,4 @@
-//! Calls to a database, and values that none can hold.
+//! Calls to a database, and values that no database can hold.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -13,12 +13,12 @@ pub struct StoreError {
     doing: String,
     kind: StoreErrorKind,
     code: Option<String>,
-    /// In place of the remedy that its kind has.
+    /// Replaces the remedy of the kind.
     remedy: Option<&'static str>,
     source: Option<Arc<Cause>>,
 }
 
-/// The cause, which may be an error of the service's own, whose drop may panic.
+/// The cause. It may be an error of the service whose drop panics.
 struct Cause(Option<Box<dyn StdError + Send + Sync>>);
 
 impl Drop for Cause {
@@ -33,53 +33,54 @@ impl fmt::Debug for Cause {
     }
 }
 
-/// What kind of trouble a database call met; decides whether trying again can help and whose fault it was.
+/// What kind of trouble a database call met. It decides whether trying again can help, and whose fault the trouble is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StoreErrorKind {
     /// The database could not be reached, or the connection broke. Nothing was committed.
     Connection,
-    /// The connection broke while a commit was under way: it may have happened or not.
+    /// The connection broke during a commit. The commit may or may not have happened.
     CommitUnknown,
-    /// A lock, a connection or a statement was not had in time.
+    /// A lock, a connection or the result of a statement did not come in time.
     Timeout,
-    /// The database rolled back for the sake of other transactions (serialization failure, deadlock).
+    /// The database rolled back because of other transactions (serialization failure, deadlock).
     Conflict,
     /// A constraint of a table refused the row.
     Constraint,
-    /// A value was refused: out of range, wrong form, too large.
+    /// The database refused a value: out of range, malformed, or too large.
     Data,
-    /// User, password or privileges do not suffice.
+    /// User, password or privileges are not sufficient.
     Denied,
-    /// The link to the server cannot be protected as it has to be: its certificate, or no TLS at all. Nothing was sent.
+    /// The link to the server is not protected as required: the certificate is wrong, or there is no TLS. Nothing was
+    /// sent.
     Insecure,
-    /// The database, or the medium below it, only allows reading.
+    /// The database, or its storage, only allows reading.
     ReadOnly,
     /// The disk, or the quota, is full.
     Full,
     /// The file cannot be opened.
     CannotOpen,
-    /// Another file lies at the path than the one that was opened, or none, or its write-ahead log is gone. Nothing is
-    /// read or written any more until what was opened is back: what lies beside the path belongs to it.
+    /// The path now leads to another file than the one that was opened, or to none, or the write-ahead log is gone. The
+    /// store reads and writes nothing until the opened file is back, because the files next to the path belong to it.
     Replaced,
-    /// The file is no database, or is damaged.
+    /// The file is not a database, or is damaged.
     Corrupt,
-    /// The event that a checkpoint should name is not in the log: this is not the log that was read.
+    /// The event that a checkpoint names is not in the log, so this is not the log that was read.
     Diverged,
     /// The schema is not what this version expects: a table is missing, or setup has not run.
     Schema,
-    /// The database, or the library below it, is of a version that cannot be used.
+    /// This version of the database, or of the library that accesses it, cannot be used.
     Version,
-    /// Not possible with this store, or here.
+    /// The operation is not possible with this store, or not here.
     Unsupported,
-    /// A call that the engine itself made wrongly.
+    /// The engine itself made a wrong call.
     Usage,
-    /// Anything else; the source says what.
+    /// Anything else. The source says what.
     Other,
 }
 
 impl StoreErrorKind {
-    /// The remedy, where there is one to name.
+    /// The remedy, or an empty text when there is none to name.
     fn remedy(self) -> &'static str {
         match self {
             Self::Connection => "; check that the server runs and can be reached at this address",
@@ -104,7 +105,7 @@ impl StoreErrorKind {
 }
 
 impl StoreError {
-    /// An error of a custom store: what was being done, of which kind, and its cause.
+    /// An error of a custom store: what was being done, the kind, and the cause.
     pub fn new(
         doing: impl Into<String>,
         kind: StoreErrorKind,
@@ -120,39 +121,39 @@ impl StoreError {
         self
     }
 
-    /// A remedy that fits better than that of its kind; begins with `; `.
+    /// Sets a remedy that fits better than that of the kind. It begins with `; `.
     pub(crate) fn with_remedy(mut self, remedy: &'static str) -> Self {
         self.remedy = Some(remedy);
         self
     }
 
-    /// The same error in other words for what was being done.
+    /// The same error with another description of what was being done.
     #[must_use]
     pub fn doing(mut self, doing: impl Into<String>) -> Self {
         self.doing = doing.into();
         self
     }
 
-    /// The same error as one of another kind.
+    /// The same error with another kind.
     #[must_use]
     pub fn of_kind(mut self, kind: StoreErrorKind) -> Self {
         self.kind = kind;
         self
     }
 
-    /// What kind of trouble it was.
+    /// The kind of trouble.
     #[must_use]
     pub fn kind(&self) -> StoreErrorKind {
         self.kind
     }
 
-    /// The database's own code, if it gave one.
+    /// The database's code, if it gave one.
     #[must_use]
     pub fn code(&self) -> Option<&str> {
         self.code.as_deref()
     }
 
-    /// True when the same call may succeed later without anybody changing data or code.
+    /// True when the same call may succeed later without a change of data or code.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         use StoreErrorKind as K;
@@ -170,13 +171,13 @@ impl StoreError {
         )
     }
 
-    /// True for trouble that passes by itself: connections, locks, transactions of others.
+    /// True for trouble that passes without help: connections, locks, other transactions.
     pub(crate) fn passes(&self) -> bool {
         use StoreErrorKind as K;
         matches!(self.kind, K::Connection | K::Insecure | K::CommitUnknown | K::Timeout | K::Conflict)
     }
 
-    /// True when the database itself is out of reach or full, so that other work fares no better.
+    /// True when the database itself cannot be reached or is full, so that other work would fail, too.
     pub(crate) fn concerns_all(&self) -> bool {
         use StoreErrorKind as K;
         matches!(
@@ -192,8 +193,8 @@ impl StoreError {
         )
     }
 
-    /// True when a row, a value or SQL of the service's own was refused, which is the fault of the statement that brought it.
-    /// A read table that is missing, or lacks a column (`Schema`), is no statement's fault.
+    /// True when the database refused a row, a value or SQL of the service. Then the statement is at fault. When a read
+    /// table or a column is missing (`Schema`), no statement is at fault.
     #[must_use]
     pub fn is_statements_fault(&self) -> bool {
         matches!(self.kind, StoreErrorKind::Constraint | StoreErrorKind::Data | StoreErrorKind::Usage)
@@ -216,7 +217,7 @@ impl StdError for StoreError {
     }
 }
 
-/// Why a text, a JSON document or another value cannot be stored alike on both databases.
+/// Why both databases cannot store a text, a JSON document or another value alike.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TextFault {
@@ -226,13 +227,13 @@ pub enum TextFault {
         /// Offset in bytes.
         at: usize,
     },
-    /// Half of a surrogate pair is no character.
+    /// Half of a surrogate pair is not a character.
     #[error("it holds half of a surrogate pair at byte {at}, which is not a character")]
     LoneSurrogate {
         /// Offset in bytes.
         at: usize,
     },
-    /// Nested deeper than decoders go.
+    /// The document is nested deeper than decoders allow.
     #[error("it is nested deeper than {limit} levels at byte {at}, which no decoder would read back")]
     TooDeep {
         /// Offset in bytes.
@@ -240,42 +241,42 @@ pub enum TextFault {
         /// The limit, in levels.
         limit: usize,
     },
-    /// Not JSON at all.
+    /// The text is not JSON.
     #[error("it is not valid JSON: {}", plain(why))]
     NotJson {
-        /// The parser's words.
+        /// What the parser says.
         why: String,
     },
-    /// NaN or an infinity.
+    /// The number is NaN or infinite.
     #[error("it is NaN or infinite, which not every database can store")]
     NotFinite,
-    /// Outside of the years 1 to 9999.
+    /// The time lies outside of the years 1 to 9999.
     #[error(
         "it lies outside of 0001-01-01T00:00:00Z to 9999-12-31T23:59:59.999999Z, which is what both databases hold"
     )]
     TimeOutOfRange,
-    /// No decimal number, for instance NaN.
+    /// The text is not a decimal number, for instance NaN.
     #[error("it is not a decimal number; write digits such as -19.99, without an exponent")]
     NotDecimal,
-    /// A decimal number with too many digits. Nothing is rounded.
+    /// The decimal number has too many digits. The library does not round.
     #[error("it has more than {limit} digits, or more of them behind the point, and nothing is rounded")]
     TooManyDigits {
         /// The limit, in digits.
         limit: u8,
     },
-    /// An integer beyond 64 bits with a sign.
+    /// The integer does not fit 64 bits with a sign.
     #[error("it lies outside of -9223372036854775808 to 9223372036854775807, which is what both databases hold")]
     IntegerOutOfRange,
-    /// No day, or none that columns hold.
+    /// The text is not a day, or not one that columns can hold.
     #[error("it is not a date; write one from 0001-01-01 to 9999-12-31, like these")]
     NotDate,
-    /// No time of day.
+    /// The text is not a time of day.
     #[error("it is not a time of day; write one from 00:00:00 to 23:59:59.999999, like these")]
     NotTime,
-    /// A length of time beyond 64 bits of microseconds.
+    /// The duration does not fit 64 bits of microseconds.
     #[error("it is longer than 9223372036854775807 microseconds, which is what both databases hold")]
     DurationOutOfRange,
-    /// A number in a JSON document for a column.
+    /// The JSON document for a column has a number that is out of range.
     #[error("the number at byte {at} has more digits than PostgreSQL holds: 131072 before the point, 16383 behind it")]
     NumberOutOfRange {
         /// Offset in bytes.

@@ -1,7 +1,7 @@
-//! Events as they are stored, and new ones that are to be.
+//! Stored events, and new events to be stored.
 //!
-//! A service makes a [`NewEvent`] from a payload and pushes it ([`EventStore::push`](crate::EventStore::push));
-//! what was stored comes back as an [`Event`], with its position in the instance and its version in the aggregate.
+//! A service makes a [`NewEvent`] from a payload and pushes it ([`EventStore::push`](crate::EventStore::push)). The
+//! push returns each stored event as an [`Event`], with its position in the instance and its version in the aggregate.
 
 mod aggregate;
 mod new_event;
@@ -42,20 +42,20 @@ pub trait Payload: Serialize + DeserializeOwned {
     const AGGREGATE: &'static str;
     /// The type of the event.
     const TYPE: &'static str;
-    /// The revision of the payload's form, from 1; older ones are brought up to it by upcasts.
+    /// The revision of the payload's form, from 1. Upcasts bring older revisions up to it.
     const REVISION: u32 = 1;
 }
 
-/// What stands in place of an erased payload and of erased metadata. Metadata that were pushed are an object.
+/// The text that replaces an erased payload and erased metadata. Pushed metadata are always an object.
 pub(crate) const ERASED: &str = "null";
 
-/// An event as it is stored.
+/// A stored event.
 ///
 /// Cloning is cheap: the texts are shared.
 #[derive(Clone)]
 pub struct Event {
     pub(crate) id: Uuid,
-    /// The event in front of it in its instance, as the push that stored it saw it. Events that were read do not know.
+    /// The event before it in its instance, as the push that stored it saw it. `None` for events that were read.
     pub(crate) previous: Option<Uuid>,
     pub(crate) instance: Arc<str>,
     pub(crate) position: i64,
@@ -66,7 +66,7 @@ pub struct Event {
     pub(crate) texts: Texts,
 }
 
-/// What is stored counts: how it came here does not.
+/// Two events are equal when their stored contents are. How they got here does not matter.
 impl PartialEq for Event {
     fn eq(&self, other: &Self) -> bool {
         let Self { id, previous: _, instance, position, aggregate_type, version, revision, created_at, texts } = self;
@@ -102,7 +102,7 @@ impl Event {
     /// An event with this payload, and the types that the payload's type names.
     ///
     /// # Errors
-    /// The serializer's.
+    /// The error of the serializer.
     pub fn of<P: Payload>(instance: &str, aggregate_id: &str, payload: &P) -> Result<Self, serde_json::Error> {
         let event = Self::new(instance, P::AGGREGATE, aggregate_id, P::TYPE);
         Ok(event.with_revision(P::REVISION).with(Which::Payload, &serde_json::to_string(payload)?))
@@ -136,7 +136,7 @@ impl Event {
         self
     }
 
-    /// Sets the time of storing.
+    /// Sets the time at which it was stored.
     #[must_use]
     pub fn with_created_at(mut self, at: SystemTime) -> Self {
         self.created_at = at;
@@ -172,7 +172,7 @@ impl Event {
         self
     }
 
-    /// The event as it is after its payload and metadata were erased: both are the JSON value `null`.
+    /// The event with its payload and metadata erased: both become the JSON value `null`.
     #[must_use]
     pub fn redacted(mut self) -> Self {
         self.texts = self.texts.with([(Which::Payload, ERASED), (Which::Metadata, ERASED)]);
@@ -197,7 +197,7 @@ impl Event {
         &self.instance
     }
 
-    /// The place in the dense order of the instance's events, from 1.
+    /// The position among the events of the instance, from 1, without gaps.
     #[must_use]
     pub fn position(&self) -> i64 {
         self.position
@@ -215,7 +215,7 @@ impl Event {
         self.texts.get(Which::AggregateId)
     }
 
-    /// The place among the aggregate's own events, dense from 1.
+    /// The place among the events of the aggregate, from 1, without gaps.
     #[must_use]
     pub fn version(&self) -> i64 {
         self.version
@@ -233,7 +233,7 @@ impl Event {
         self.revision
     }
 
-    /// When it was stored, by the database's clock, in microseconds; never decreases with the position.
+    /// When the event was stored, by the database's clock, in microseconds. It never decreases with the position.
     #[must_use]
     pub fn created_at(&self) -> SystemTime {
         self.created_at
@@ -251,7 +251,7 @@ impl Event {
         self.texts.get(Which::Owner)
     }
 
-    /// The payload as the text it was given.
+    /// The payload as the JSON text that was pushed.
     #[must_use]
     pub fn payload_json(&self) -> &str {
         self.texts.get(Which::Payload)
@@ -263,7 +263,7 @@ impl Event {
         self.texts.get(Which::Metadata)
     }
 
-    /// The payload, decoded into a type of the caller's.
+    /// The payload, decoded into a type of the caller.
     ///
     /// # Errors
     /// [`PayloadError::Decode`] when the text does not fit the type.
@@ -285,7 +285,7 @@ impl Event {
     }
 }
 
-/// Leaves payload and metadata out: they may hold what must not stand in a log.
+/// Leaves out payload and metadata, because they may hold what must not appear in a log file.
 impl fmt::Debug for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Event")

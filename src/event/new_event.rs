@@ -1,4 +1,4 @@
-//! What is pushed.
+//! Events to be pushed.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,28 +13,29 @@ use super::{ERASED, Payload};
 use crate::error::{InvalidEvent, PushError};
 use crate::value::{Value, check_json, check_text};
 
-/// Most bytes of what names a kind or a tenant: instance, aggregate type, event type, type of a unique constraint.
+/// The most bytes of a text that names a kind or a tenant: instance, aggregate type, event type, type of a unique
+/// constraint.
 pub(crate) const MAX_NAME: usize = 500;
 
-/// Most bytes of what tells one thing from another: aggregate id, push key, unique value. A row of an index of the engine's
-/// tables holds two names and one of these, and PostgreSQL's has room for about 2,700 bytes.
+/// The most bytes of a text that identifies a thing: aggregate id, push key, unique value. An index row of the engine's
+/// tables holds two names and one of these texts, and PostgreSQL's index rows have room for about 2,700 bytes.
 pub(crate) const MAX_ID: usize = 1500;
 
 /// What an event expects of its aggregate before it is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Expected {
-    /// Any version, also none.
+    /// Any version, including none.
     #[default]
     Any,
     /// The aggregate has no event yet.
     New,
-    /// The aggregate stands at exactly this version.
+    /// The aggregate has exactly this version.
     Version(i64),
 }
 
 impl Expected {
-    /// True when an aggregate at version `found` (0 for none) is as expected.
+    /// True when an aggregate at version `found` (0 for none) meets the expectation.
     #[must_use]
     pub fn holds(self, found: i64) -> bool {
         match self {
@@ -55,20 +56,20 @@ impl fmt::Display for Expected {
     }
 }
 
-/// A change to the values that have to be unique in an instance, made together with the event.
+/// A change to the unique values of an instance, made together with the event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Unique {
-    /// Takes a value; when it is taken already the push fails with the message.
+    /// Takes a value. When the value is taken already, the push fails with the message.
     Add {
         /// The kind of value, for instance `user.email`.
         constraint: String,
         /// The value.
         value: String,
-        /// What [`PushError::UniqueViolation`] says.
+        /// The message of [`PushError::UniqueViolation`].
         message: String,
     },
-    /// Gives a value back; one that is not taken is no error.
+    /// Gives a value back. A value that is not taken is no error.
     Remove {
         /// The kind of value.
         constraint: String,
@@ -81,9 +82,9 @@ pub enum Unique {
 
 /// An event to be stored.
 ///
-/// Instance, aggregate type, event type and the types of unique constraints have at most 500 bytes; the aggregate id, a push key
-/// and a unique value at most 1,500. Longer ones are refused by push, on every database. Events that were stored with longer ones
-/// stay readable, and their projections go on.
+/// Instance, aggregate type, event type and the types of unique constraints have at most 500 bytes. The aggregate id, a
+/// push key and a unique value have at most 1,500. Push refuses longer ones on every database. Stored events with
+/// longer ones stay readable, and their projections go on.
 ///
 /// # Examples
 /// ```
@@ -110,17 +111,17 @@ pub struct NewEvent {
     pub(crate) expected: Expected,
     pub(crate) unique: Vec<Unique>,
     pub(crate) push_key: Option<String>,
-    /// It has no payload and no metadata any more.
+    /// The payload and the metadata are erased.
     pub(crate) erased: bool,
-    /// As it was elsewhere; for imports only.
+    /// The id that the event has elsewhere. For imports only.
     pub(crate) id: Option<Uuid>,
-    /// As it was elsewhere; for imports only.
+    /// The time that the event has elsewhere. For imports only.
     pub(crate) created_at: Option<SystemTime>,
 }
 
 impl NewEvent {
-    /// An event with this payload, and the types that the payload's type names. A payload that cannot be
-    /// serialized is reported by push.
+    /// An event with this payload, and with the types that the payload's Rust type names. If the payload cannot be
+    /// serialized, push reports that.
     ///
     /// # Examples
     /// ```
@@ -136,7 +137,7 @@ impl NewEvent {
         Self::raw(instance, P::AGGREGATE, aggregate_id, P::TYPE).payload(payload).revision(P::REVISION)
     }
 
-    /// An event whose types are named by hand, with the payload `{}`.
+    /// An event with explicitly named types and the payload `{}`.
     pub fn raw(instance: &str, aggregate_type: &str, aggregate_id: &str, event_type: &str) -> Self {
         Self {
             instance: instance.into(),
@@ -163,7 +164,7 @@ impl NewEvent {
         self
     }
 
-    /// Sets the payload to a JSON text, which is stored as it is.
+    /// Sets the payload to a JSON text, which is stored unchanged.
     pub fn payload_json(mut self, json: impl Into<Arc<str>>) -> Self {
         self.payload = Ok(json.into());
         self
@@ -193,22 +194,23 @@ impl NewEvent {
         self
     }
 
-    /// Stores the event as one whose payload and metadata were erased, whatever they are here
-    /// ([`Event::is_redacted`](super::Event::is_redacted)): for copying a log in which some were.
+    /// Stores the event with its payload and metadata erased, whatever they are here
+    /// ([`Event::is_redacted`](super::Event::is_redacted)). Use it to copy a log in which events were erased.
     pub fn redacted(mut self) -> Self {
         self.erased = true;
         self
     }
 
-    /// Keeps the id that the event has elsewhere. Only an import takes it
-    /// ([`DbStore::push_imported`](crate::DbStore::push_imported)); a push refuses it. Default: the store gives one.
+    /// Keeps the id that the event has elsewhere. Only an import accepts it
+    /// ([`DbStore::push_imported`](crate::DbStore::push_imported)); a push refuses it. Default: the store makes an id.
     pub fn id(mut self, id: Uuid) -> Self {
         self.id = Some(id);
         self
     }
 
-    /// Keeps the time at which the event was stored elsewhere, from the year 1 to 9999, cut to microseconds. Only an import
-    /// takes it ([`DbStore::push_imported`](crate::DbStore::push_imported)); a push refuses it. Default: the store's clock.
+    /// Keeps the time at which the event was stored elsewhere, within the years 1 to 9999, truncated to microseconds.
+    /// Only an import accepts it ([`DbStore::push_imported`](crate::DbStore::push_imported)); a push refuses it.
+    /// Default: the time of the store's clock.
     pub fn created_at(mut self, at: SystemTime) -> Self {
         self.created_at = Some(at);
         self
@@ -276,8 +278,8 @@ impl NewEvent {
         self.unique(Unique::Remove { constraint: constraint.to_owned(), value: value.to_owned() })
     }
 
-    /// Marks the push, so that it can be repeated: the same events under the same key return the events that
-    /// were stored the first time. Every event of the push has to bear a key.
+    /// Marks the push, so that it can be repeated: the same events under the same key return the events that were
+    /// stored the first time. Every event of the push needs a key.
     ///
     /// # Examples
     /// ```
@@ -326,7 +328,7 @@ impl NewEvent {
         serde_json::Value::from_iter(self.metadata.clone()).to_string().into()
     }
 
-    /// Checks everything that can be checked without the database. `index` is its place in the push.
+    /// Checks everything that can be checked without the database. `index` is the event's place in the push.
     pub(crate) fn check(&self, index: usize) -> Result<(), PushError> {
         let fail = |field: &'static str| move |source| PushError::Invalid { index, field, source };
         let text = |field, text: &str| check_text(text).map_err(InvalidEvent::Text).map_err(fail(field));
@@ -362,7 +364,7 @@ impl NewEvent {
         }
         match &self.payload {
             Ok(json) => check_json(json).map_err(InvalidEvent::Text).map_err(fail("payload")),
-            // Serializers report by value; the error is made again from its words.
+            // A serializer returns its error by value, so this makes a new error with the same text.
             Err(error) => Err(fail("payload")(InvalidEvent::Serialize(serde::ser::Error::custom(error)))),
         }
     }
@@ -381,7 +383,7 @@ impl NewEvent {
             if constraint.is_empty() {
                 return Err(fail("unique constraint")(InvalidEvent::Empty));
             }
-            // A longer one that was taken before there were limits can be given back.
+            // A longer value may have been taken before there were limits. It can still be given back.
             let is_new = matches!(change, Unique::Add { .. });
             let parts = [("unique constraint", constraint, MAX_NAME), ("unique value", value, MAX_ID)];
             for (field, part, limit) in parts {
@@ -392,7 +394,7 @@ impl NewEvent {
     }
 }
 
-/// Refuses what would not fit an index.
+/// Refuses a text that would not fit an index.
 fn check_key(text: &str, limit: usize) -> Result<(), InvalidEvent> {
     if text.len() > limit {
         return Err(InvalidEvent::TooLong { length: text.len(), limit });

@@ -1,11 +1,11 @@
-//! The texts of an event in one piece, so that it costs one allocation to make and one count to share.
+//! Keeps the texts of an event in one piece: making them costs one allocation, and sharing them one counter.
 
 use std::sync::Arc;
 
-/// How many texts an event owns. The type of its aggregate is shared with others.
+/// How many texts an event owns. It shares the type of its aggregate with other events.
 pub(crate) const COUNT: usize = 6;
 
-/// Which of the texts, in the order of their columns.
+/// Which text, in the order of the columns.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Which {
     AggregateId,
@@ -24,7 +24,7 @@ impl Which {
 #[derive(Clone, PartialEq)]
 pub(crate) struct Texts {
     all: Arc<str>,
-    /// Where each of them ends.
+    /// Where each text ends.
     ends: [usize; COUNT],
 }
 
@@ -33,7 +33,7 @@ impl Texts {
         Self::joined(&mut String::with_capacity(texts.iter().map(|text| text.len()).sum()), texts)
     }
 
-    /// With a buffer that many events in a row may use.
+    /// Joins the texts in a buffer that many events in a row may use.
     pub(crate) fn joined(buffer: &mut String, texts: [&str; COUNT]) -> Self {
         buffer.clear();
         let ends = texts.map(|text| {
@@ -50,7 +50,7 @@ impl Texts {
         self.all.get(from..to).unwrap_or_default()
     }
 
-    /// The same with other texts in these places.
+    /// The same texts, but with other ones in these places.
     pub(crate) fn with<const N: usize>(&self, others: [(Which, &str); N]) -> Self {
         let mut texts = Which::ALL.map(|which| self.get(which));
         for (which, text) in others {
@@ -61,7 +61,7 @@ impl Texts {
         Self::of(texts)
     }
 
-    /// Bytes of payload and metadata.
+    /// The bytes of payload and metadata.
     pub(crate) fn size(&self) -> usize {
         self.get(Which::Payload).len() + self.get(Which::Metadata).len()
     }

@@ -56,6 +56,6 @@ impl Finding {
     }
 }
 
-/// The result of a check of the doctor, unless the store fails.
+/// The finding of one check of the doctor, or the error of the store.
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) type Examined = Result<Finding, crate::error::StoreError>;

@@ -1,4 +1,4 @@
-//! What operators look at: how projections are doing, who works on what, and whether the database is fit for it.
+//! What operators look at: how projections are doing, which process works on what, and whether the database is fit.
 
 mod finding;
 mod format;
@@ -36,8 +36,8 @@ pub struct SchemaVersion {
     pub known: i64,
 }
 
-/// Something that a service hung on a read table, which a switch or a removal has to do with: what its definition does not
-/// declare.
+/// An object that a service added to a read table, and that the table's definition does not declare. A switch or a
+/// removal has to deal with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Hanging {
@@ -45,7 +45,7 @@ pub struct Hanging {
     pub projection: String,
     /// The version of the build to which the table belongs.
     pub version: u32,
-    /// The mark of a build beside the plain one.
+    /// The mark of this build; `None` for the build with the plain name.
     pub build: Option<String>,
     /// Readers see this build.
     pub is_live: bool,
@@ -57,7 +57,7 @@ pub struct Hanging {
     pub moves: bool,
 }
 
-/// Something that the code declares of a table which readers see, and that the database lacks.
+/// Something that the code declares for a table which readers see, and that the database lacks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Lacking {
@@ -75,62 +75,63 @@ pub struct Lacking {
 ///
 /// It is sealed: only this library implements it.
 pub trait Inspect: Sealed + fmt::Debug + Send + Sync {
-    /// The version of the engine's tables, also when there are none.
+    /// The version of the engine's own tables. If the database has none, this is no error.
     ///
     /// # Errors
     /// When the store cannot be read.
     fn schema(&self) -> Result<SchemaVersion, StoreError>;
 
-    /// How all builds of all projections are doing. The system instance counts only when asked for.
+    /// How all builds of all projections are doing. Counts the system instance only if `system` is true.
     ///
     /// # Errors
     /// When the store cannot be read.
     fn status(&self, system: bool) -> Result<Status, StoreError>;
 
-    /// Leases that are held or were left, by projection and instance.
+    /// Leases by projection and instance: those that processes hold, and those that dead processes left behind.
     ///
     /// # Errors
     /// When the store cannot be read.
     fn active_leases(&self, query: &LeaseQuery) -> Result<Vec<ActiveLease>, StoreError>;
 
-    /// Checkpoints of this store whose event is not the one in the log, among `limit` of those at or below their head.
+    /// Checkpoints of this store that name another event than the log has at their position. Compares at most `limit`
+    /// of the checkpoints that are not above their head.
     ///
     /// # Errors
     /// When the store cannot be read.
     fn mismatches(&self, limit: usize) -> Result<Vec<Mismatch>, StoreError>;
 
-    /// What is missing in logs, among the first instances that together have this many events.
+    /// What logs lack. Looks at the first instances that together have this many events.
     ///
     /// # Errors
     /// When the store cannot be read.
     fn flawed(&self, events: usize) -> Result<Vec<Flaw>, StoreError>;
 
-    /// What services hung on read tables that stands on them, or has to be moved in a switch.
+    /// Objects that services added to read tables, and that depend on these tables or have to be moved in a switch.
     ///
     /// # Errors
     /// When the store cannot be read.
     fn hanging(&self) -> Result<Vec<Hanging>, StoreError>;
 
-    /// What the code declares of the tables that readers see, and the database lacks: indexes, checks, generated columns,
-    /// comments, grants, policies.
+    /// What the code declares for the tables that readers see, and the database lacks: indexes, checks, generated
+    /// columns, comments, grants, policies.
     ///
     /// # Errors
     /// When the store cannot be read.
     fn lacking(&self) -> Result<Vec<Lacking>, StoreError>;
 
-    /// Tables and views of read models that are missing, or that read something else than they should; in words.
+    /// Tables and views of read models that are missing, and views that read something else than they should; in words.
     ///
     /// # Errors
     /// When the store cannot be read.
     fn out_of_place(&self) -> Result<Vec<String>, StoreError>;
 
-    /// Erasures, removals and archivals that began and have not ended, the latest first, at most `limit`.
+    /// Erasures, removals and archivals that began and did not end, the latest first, at most `limit`.
     ///
     /// # Errors
     /// When the store cannot be read.
     fn unfinished(&self, limit: usize) -> Result<Vec<Operation>, StoreError>;
 
-    /// Instances in which a build is behind, those that lag most first, at most `limit`. Empty if the events are in
+    /// Instances in which a build is behind, those with the most lag first, at most `limit`. Empty if the events are in
     /// another database.
     ///
     /// # Errors
@@ -143,14 +144,14 @@ pub trait Inspect: Sealed + fmt::Debug + Send + Sync {
     /// When the store cannot be read.
     fn instance_heads(&self, prefix: &str, after: Option<&str>, limit: usize) -> Result<Vec<InstanceHead>, StoreError>;
 
-    /// The checkpoints of all builds in an instance, without builds of one instance alone.
+    /// The checkpoints of all builds in an instance. Leaves out builds of a single instance.
     ///
     /// # Errors
     /// When the store cannot be read.
     fn checkpoints(&self, instance: &str) -> Result<Vec<InstanceCheckpoint>, StoreError>;
 
-    /// Failed events by build, event type, class and state; of one build, if one is named. Events that wait for
-    /// others do not count, and discarded events are no failures. Looks at `most` records at most.
+    /// Failed events, grouped by build, event type, class and state; only those of `build`, if it is given. Leaves out
+    /// events that wait for others, and discarded events. Reads at most `most` records.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -162,13 +163,14 @@ pub trait Inspect: Sealed + fmt::Debug + Send + Sync {
     /// When the store cannot be read.
     fn activity(&self, before: Option<Uuid>, limit: usize) -> Result<Vec<Activity>, StoreError>;
 
-    /// Which event types feed which tables and columns, as the projections declared it; without builds beside others.
+    /// Which event types feed which tables and columns, as the projections declared it. Leaves out builds beside the
+    /// live one.
     ///
     /// # Errors
     /// When the store cannot be read.
     fn lineage(&self) -> Result<Vec<Lineage>, StoreError>;
 
-    /// Examines the database itself: version, privileges, space, and poolers on the way. It waits no longer than
+    /// Examines the database itself: version, privileges, space, and poolers between it and this process. Waits at most
     /// `patience` for an answer. What it cannot find out is a finding, too.
     fn examine(&self, patience: Duration) -> Vec<Finding>;
 }

@@ -20,7 +20,7 @@ pub struct Status {
     pub at: SystemTime,
     /// Each build of each version of each projection, by name and version.
     pub projections: Vec<ProjectionStatus>,
-    /// The processes that announced themselves, the dead ones too until another one notices.
+    /// The processes that announced themselves. A dead process stays in the list until another one notices.
     pub members: Vec<MemberStatus>,
 }
 
@@ -34,7 +34,7 @@ pub struct ProjectionStatus {
     pub version: u32,
     /// The mark of a build beside another one of the same version; `None` for the one with the plain name.
     pub build: Option<String>,
-    /// Whether readers see it, or how far it is.
+    /// Whether readers see it, or else how far it is.
     pub phase: Phase,
     /// Why it was halted. In another phase: why it does not move now, while engines try again at growing intervals.
     pub trouble: Option<String>,
@@ -42,14 +42,14 @@ pub struct ProjectionStatus {
     pub succeeded: bool,
     /// True when the whole projection is paused.
     pub paused: bool,
-    /// Instances that are paused on their own, without the whole projection.
+    /// Instances that are paused one by one, without the whole projection.
     pub paused_instances: u64,
     /// All these pauses: that of the whole projection first, then by instance.
     pub pauses: Vec<Paused>,
-    /// The event store that it is fed from, by one of its states; none before the first event.
+    /// The event store that feeds it, as one of its states names it; `None` before the first event.
     pub event_store: Option<Uuid>,
-    /// True when that is in another database: instances, lag and ages are not known then, but to
-    /// [`status_of_two`](crate::admin::status_of_two).
+    /// True when that store is in another database. This status then does not know instances, lag and ages;
+    /// [`status_of_two`](crate::admin::status_of_two) does.
     pub events_elsewhere: bool,
     /// Instances with events that concern it.
     pub instances: u64,
@@ -59,8 +59,9 @@ pub struct ProjectionStatus {
     pub lag_events: i64,
     /// How many positions are handled, in total. It grows with the work.
     pub handled: i64,
-    /// Age of the oldest event that is not handled, among the instances that stand still for longest: 10,000 of all
-    /// builds, or ten of each build and thousand instances; none without lag.
+    /// Age of the oldest unhandled event; `None` without lag. To bound the cost, only the lagging instances that have
+    /// not moved for longest are looked at: 10,000 of all builds together, but at least ten per build and thousand
+    /// instances.
     #[serde(rename = "lag_seconds", serialize_with = "format::seconds")]
     pub lag_age: Option<Duration>,
     /// Events that fail and that engines try again.
@@ -69,12 +70,13 @@ pub struct ProjectionStatus {
     pub stopped: u64,
     /// Events that failed for good and hold back their aggregates.
     pub parked: u64,
-    /// Events that wait behind these.
+    /// Events that wait behind the failed ones.
     pub behind: u64,
     /// Events that the projection skipped.
     pub skipped: u64,
-    /// Updates and deletes that met no row, in all processes alive since they were started, as they told it last
-    /// ([`ProjectionHealth::missed`](crate::health::ProjectionHealth::missed)); none where no process tells.
+    /// Updates and deletes that met no row, as the living processes last reported it
+    /// ([`ProjectionHealth::missed`](crate::health::ProjectionHealth::missed)). Each process counts from its start.
+    /// `None` if no process reports.
     pub missed: Option<u64>,
     /// Instances that are leased.
     pub leases: u64,
@@ -84,12 +86,12 @@ pub struct ProjectionStatus {
     pub members: u64,
     /// How it is doing, in one word.
     pub verdict: Verdict,
-    /// Why, in a few words; none where there is nothing to say.
+    /// Why, in a few words; `None` if there is nothing to say.
     pub reason: Option<String>,
     /// Since when, by the database's clock, if that is known.
     #[serde(serialize_with = "crate::clock::rfc3339::optional::serialize")]
     pub since: Option<SystemTime>,
-    /// When one of its checkpoints moved last; `None` when that is not on record.
+    /// When one of its checkpoints last moved; `None` if that is not on record.
     #[serde(serialize_with = "crate::clock::rfc3339::optional::serialize")]
     pub moved_at: Option<SystemTime>,
     /// Everything that keeps it, or instances of it, from moving; the gravest first.
@@ -97,14 +99,14 @@ pub struct ProjectionStatus {
     /// What the store knows, for a caller that finds out the lag later.
     #[serde(skip)]
     pub(crate) standing: Option<Standing>,
-    /// Positions handled in a second, between two looks.
+    /// Positions handled per second between two looks.
     pub per_second: Option<f64>,
-    /// Time until it has caught up, at the speed between two looks; `None` if it does not come nearer.
+    /// Time until it has caught up, at the speed between two looks; `None` if the lag does not shrink.
     #[serde(rename = "seconds_left", serialize_with = "format::seconds")]
     pub time_left: Option<Duration>,
 }
 
-/// A checkpoint whose event is not the one that the log has at its position.
+/// A checkpoint that names another event than the log has at its position.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Mismatch {
@@ -143,7 +145,7 @@ pub struct MemberStatus {
     pub name: String,
     /// Name and version of each projection that it runs.
     pub projections: Vec<(String, u32)>,
-    /// Until when others take it for alive.
+    /// Until when other processes consider it alive.
     #[serde(serialize_with = "crate::clock::rfc3339::serialize")]
     pub alive_until: SystemTime,
     /// True until then.
@@ -166,9 +168,9 @@ pub struct ActiveLease {
     pub instance: String,
     /// The process that holds it.
     pub process: Uuid,
-    /// Its name, if it is on the list.
+    /// The name of that process, if it is on the list of members.
     pub name: Option<String>,
-    /// True while others take that process for alive.
+    /// True while other processes consider it alive.
     pub alive: bool,
     /// When the lease ends.
     #[serde(serialize_with = "crate::clock::rfc3339::serialize")]
@@ -176,13 +178,13 @@ pub struct ActiveLease {
     /// Time until then; `None` when it is over.
     #[serde(rename = "seconds_left", serialize_with = "format::seconds")]
     pub time_left: Option<Duration>,
-    /// Counts the holders.
+    /// A number that grows with each holder.
     pub epoch: i64,
-    /// The event that is being tried, when the work goes event by event.
+    /// The position of the event that is being tried, while the process applies events one by one.
     pub trying: Option<i64>,
 }
 
-/// Which leases are asked for; all by default.
+/// Which leases to list; all by default.
 #[derive(Debug, Clone, Default)]
 #[must_use = "it is a question"]
 pub struct LeaseQuery {
@@ -210,7 +212,7 @@ impl LeaseQuery {
 }
 
 impl Status {
-    /// Fills in how fast it went since an earlier look, and how long it will take at this speed.
+    /// Fills in the speed since an earlier look, and the time left at this speed.
     pub fn compare(&mut self, earlier: &Self) {
         let Ok(passed) = self.at.duration_since(earlier.at) else { return };
         for projection in &mut self.projections {
@@ -231,7 +233,7 @@ impl ProjectionStatus {
             return;
         }
         let handled = self.handled - before.handled;
-        // A reset sets it back.
+        // A reset lowers the number.
         if handled < 0 {
             return;
         }
@@ -242,7 +244,7 @@ impl ProjectionStatus {
         }
     }
 
-    /// Makes a verdict of what is known.
+    /// Derives the verdict from what is known.
     pub(crate) fn judge(&mut self, standing: Standing) {
         let figures = Figures {
             lagging: self.lagging_instances,
@@ -263,7 +265,7 @@ impl ProjectionStatus {
         self.phase == Phase::Live
     }
 
-    /// Events on record as failed, in whatever way.
+    /// Events on record as failed, whatever became of them.
     #[must_use]
     pub fn failed(&self) -> u64 {
         self.failing + self.stopped + self.parked + self.behind + self.skipped

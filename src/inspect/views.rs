@@ -1,4 +1,4 @@
-//! What pages show about single instances, failures and people's acts. Answers and their cost are bounded.
+//! What pages show about single instances, failures and people's acts. Both the answers and their cost are bounded.
 
 use std::time::SystemTime;
 
@@ -19,7 +19,7 @@ pub struct InstanceLag {
     pub head: i64,
     /// Positions between the two.
     pub lag: i64,
-    /// When its checkpoint moved last, by the database's clock; `None` when that is not on record.
+    /// When its checkpoint last moved, by the database's clock; `None` if that is not on record.
     #[serde(serialize_with = "crate::clock::rfc3339::optional::serialize")]
     pub moved_at: Option<SystemTime>,
 }
@@ -32,7 +32,7 @@ pub struct InstanceHead {
     pub instance: String,
     /// Its last position.
     pub head: i64,
-    /// When that was stored, by the database's clock; none before the first event.
+    /// When that event was stored, by the database's clock; `None` before the first event.
     #[serde(serialize_with = "crate::clock::rfc3339::optional::serialize")]
     pub head_at: Option<SystemTime>,
     /// True when it was removed and refuses pushes.
@@ -51,14 +51,14 @@ pub struct InstanceCheckpoint {
     pub build: Option<String>,
     /// The checkpoint; 0 before the first event.
     pub position: i64,
-    /// The last position of this database's log that concerns it; none where it has none.
+    /// The last position of this database's log that concerns the projection; `None` if there is none.
     pub head: Option<i64>,
     /// Some of its events are on record as failed, or wait for such events.
     pub held: bool,
-    /// When it moved last, by the database's clock; `None` when that is not on record.
+    /// When the checkpoint last moved, by the database's clock; `None` if that is not on record.
     #[serde(serialize_with = "crate::clock::rfc3339::optional::serialize")]
     pub moved_at: Option<SystemTime>,
-    /// The process that holds its lease, if one does.
+    /// The process that holds the lease, if there is one.
     pub owner: Option<Uuid>,
 }
 
@@ -83,13 +83,13 @@ pub struct FailureGroup {
     pub events: u64,
     /// The number of instances.
     pub instances: u64,
-    /// When the first one failed first.
+    /// When the earliest failure happened.
     #[serde(serialize_with = "crate::clock::rfc3339::serialize")]
     pub first_at: SystemTime,
-    /// When the last one failed last.
+    /// When the latest failure happened.
     #[serde(serialize_with = "crate::clock::rfc3339::serialize")]
     pub last_at: SystemTime,
-    /// The text of one of them.
+    /// The error text of one of them.
     pub example: String,
 }
 
@@ -104,9 +104,9 @@ fn state_word<S: serde::Serializer>(state: &FailureStatus, serializer: S) -> Res
 pub struct FailureGroups {
     /// The groups, the largest first.
     pub groups: Vec<FailureGroup>,
-    /// Failures among the records that were looked at.
+    /// How many failures the records hold that were read.
     pub counted: u64,
-    /// False when there are more records than were looked at.
+    /// False when there are more records than were read.
     pub complete: bool,
 }
 
@@ -133,7 +133,7 @@ pub struct Activity {
     pub kind: ActivityKind,
     /// Its name, for instance `rebuild`, `discard` or `redact`.
     pub what: String,
-    /// The projection, unless it is about the log.
+    /// The projection; `None` if the act is about the log.
     pub projection: Option<String>,
     /// The tenant, if it is about one.
     pub instance: Option<String>,

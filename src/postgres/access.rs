@@ -2,17 +2,17 @@
 
 use super::address::Target;
 
-/// What a server lets this role do.
+/// What a server lets a role do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
     Writes,
-    /// It replays what a primary server writes.
+    /// The server is a standby: it replays what a primary server writes.
     Standby,
-    /// `default_transaction_read_only` is on; who set it.
+    /// `default_transaction_read_only` is on. This says who set it.
     ReadOnly(Setter),
 }
 
-/// Who has set a default of the server's.
+/// Who has set a default of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Setter {
     Role,
@@ -23,7 +23,7 @@ pub(super) enum Setter {
 }
 
 impl Access {
-    /// Why nothing can be written.
+    /// Why this role can write nothing. `None` if it can write.
     pub(super) fn why(self) -> Option<&'static str> {
         Some(match self {
             Self::Writes => return None,

@@ -1,4 +1,5 @@
-//! What a connection string means: where to connect, as whom, and which server will do. As libpq has it.
+//! What a connection string means: where to connect, as which role, and which servers are acceptable. The rules are
+//! those of libpq.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -19,35 +20,36 @@ use crate::conninfo::{Fault, Parts, nothing, of_process};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::sync::Mutex;
 
-/// A peer that is gone without a word is found out after about twice this time.
+/// Keep-alive packets find out after about twice this time that a peer has vanished.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 
 const KEEPALIVES: u32 = 3;
 
 const PORT: u16 = 5432;
 
-/// Where servers put their sockets, if not told otherwise: those of Debian and others, and those of the project itself.
+/// Where servers put their sockets by default: first Debian and others, then PostgreSQL itself.
 const SOCKETS: [&str; 2] = ["/var/run/postgresql", "/tmp"];
 
-/// The hosts of a connection string, and all else that it says. `Debug` and `Display` tell the hosts and the database only.
+/// The hosts of a connection string, and everything else that it says. `Debug` and `Display` show only the hosts and
+/// the database.
 #[derive(Clone)]
 pub(super) struct Address {
     pub(super) hosts: Vec<Host>,
-    /// All but where.
+    /// Everything but the hosts.
     pub(super) config: Config,
     pub(super) target: Target,
-    /// Hosts and their addresses are tried in any order.
+    /// True if hosts and their addresses are tried in random order.
     pub(super) is_random: bool,
-    /// For each address, where the string says how long.
+    /// The time-out for each address, if the string names one.
     pub(super) timeout: Option<Duration>,
-    /// What the service calls itself, where the string does not say.
+    /// The application name that the service gives, for when the string has none.
     pub(super) name: Arc<Mutex<Option<String>>>,
-    /// The string says that.
+    /// True if the string has an application name.
     pub(super) is_named: bool,
     pub(super) security: Security,
-    /// Of the service's own, for TLS.
+    /// The service's own connector for TLS.
     pub(super) connector: Option<PostgresConnector>,
-    /// True after a log line said how well the links are protected.
+    /// True after a log line has said how well the links are protected.
     pub(super) is_warned: Arc<AtomicBool>,
     /// The file in which each connection looks for a password; `None` if the string holds one.
     passwords: Option<PathBuf>,
@@ -56,14 +58,14 @@ pub(super) struct Address {
 /// One host of a connection string.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Host {
-    /// A name, an address, or the folder of a socket.
+    /// A name, an address, or the directory of a socket.
     pub(super) name: String,
-    /// Where the address is given, the name is not looked up.
+    /// The address, if the string gives it. Then the name is not looked up.
     pub(super) ip: Option<IpAddr>,
     pub(super) port: u16,
 }
 
-/// Which servers will do.
+/// Which servers are acceptable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Target {
     Any,
@@ -171,7 +173,7 @@ impl Address {
         let target = parts.choice("target_session_attrs", &targets, wanted)?;
         let balance = [("disable", false), ("random", true)];
         let is_random = parts.choice("load_balance_hosts", &balance, "disable or random")?;
-        // As libpq has it: none at all.
+        // As in libpq, zero means no time-out.
         let timeout = number::<i32>(parts, "connect_timeout", SECONDS)?.map(|seconds| {
             u64::try_from(seconds).ok().filter(|seconds| *seconds > 0).map_or(Duration::MAX, Duration::from_secs)
         });
@@ -197,7 +199,7 @@ impl Address {
         self.connector.is_some() || cfg!(feature = "tls")
     }
 
-    /// The password for a host from a file of passwords.
+    /// The password for a host, from a password file.
     pub(super) fn password(&self, host: &Host) -> Found {
         let Some(path) = &self.passwords else { return Found::Nothing };
         let user = self.config.get_user().map_or_else(whoami::username, |user| Ok(user.to_owned()));
@@ -210,7 +212,7 @@ impl Address {
 
 const SECONDS: &str = "a whole number of seconds";
 
-/// Settings of the string for silent peers take precedence over the defaults here. Zero leaves it to the system.
+/// Settings in the string take precedence over the defaults here. Zero leaves the choice to the operating system.
 fn keep_alive(parts: &Parts, options: &PostgresOptions, config: &mut Config) -> Result<(), Fault> {
     config.keepalives(number::<i32>(parts, "keepalives", "0 or 1")? != Some(0));
     let seconds =
@@ -230,7 +232,7 @@ fn keep_alive(parts: &Parts, options: &PostgresOptions, config: &mut Config) -> 
     match number::<u32>(parts, "tcp_user_timeout", "a whole number of milliseconds")? {
         Some(0) => {}
         Some(millis) => _ = config.tcp_user_timeout(Duration::from_millis(millis.into())),
-        // The system can be told no longer one; where it is told none it has its own.
+        // The operating system cannot be given a longer time-out. Without one, it uses its own.
         None if options.statement_timeout.as_millis() > i32::MAX as u128 => {}
         None => _ = config.tcp_user_timeout(options.statement_timeout),
     }
@@ -271,7 +273,7 @@ fn hosts(parts: &Parts) -> Result<Vec<Host>, Fault> {
         .collect()
 }
 
-/// The folder in which a server of this machine has its socket.
+/// The directory in which a server on this machine has its socket.
 fn usual_host(port: u16) -> String {
     if !cfg!(unix) {
         return "localhost".to_owned();
@@ -282,7 +284,7 @@ fn usual_host(port: u16) -> String {
     found.map_or("/tmp", |folder| *folder).to_owned()
 }
 
-/// A host is shown in errors: so it is none that may be a part of a password.
+/// Errors show hosts. So this refuses a host name that may be a part of a password.
 fn refuse_no_host(name: &str) -> Result<(), Fault> {
     if name.starts_with('@') {
         return Err(Fault::Unsupported("host", "a socket without a file"));
@@ -296,7 +298,7 @@ fn refuse_no_host(name: &str) -> Result<(), Fault> {
     if name.chars().all(is_part) { Ok(()) } else { Err(Fault::Nested("host")) }
 }
 
-/// A value that errors show, of the server too: so it is none that may hold a password.
+/// Errors of this store and of the server show this value. So this refuses a value that may hold a password.
 fn shown<'p>(parts: &'p Parts, keyword: &'static str) -> Result<Option<&'p str>, Fault> {
     let value = parts.text(keyword)?;
     let holds_secret = |value: &str| {
@@ -306,7 +308,7 @@ fn shown<'p>(parts: &'p Parts, keyword: &'static str) -> Result<Option<&'p str>,
     if value.is_some_and(holds_secret) { Err(Fault::Nested(keyword)) } else { Ok(value) }
 }
 
-/// What would be passed over silently although it keeps others out, or leads elsewhere.
+/// Refuses settings that would be ignored silently, although they protect the connection or lead to another server.
 fn refuse_unsupported(parts: &Parts) -> Result<(), Fault> {
     let is = |keyword, wanted: &str| Ok(parts.text(keyword)?.is_some_and(|value| value.eq_ignore_ascii_case(wanted)));
     if is("gssencmode", "require")? {

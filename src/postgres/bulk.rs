@@ -1,6 +1,8 @@
-//! Many rows in one statement: a column of values becomes an array, and `unnest` makes rows of them again.
+//! Writes many rows in one statement: each column of values becomes an array, and `unnest` turns the arrays into rows
+//! again.
 //!
-//! An array of arrays would be taken apart to the last text, so arrays travel as their literals and are cast row by row.
+//! `unnest` would also take an array of arrays apart. So array values travel as their literals, and are cast row by
+//! row.
 
 use postgres::GenericClient;
 use postgres::types::{ToSql, Type};
@@ -34,7 +36,7 @@ pub(super) fn typed<'a>(arrays: &'a [Array<'_>]) -> Vec<(&'a (dyn ToSql + Sync),
     arrays.iter().map(|(array, kind)| (array as &(dyn ToSql + Sync), kind.clone())).collect()
 }
 
-/// A column of values, each checked to be of the column's type.
+/// The values of one column. Each value is checked against the column's type.
 fn array<'v>(write: &'v Bulk<'_>, at: usize, kind: ColumnType) -> Result<(Vec<Param<'v>>, Type), StoreError> {
     let values = write.rows.iter().map(|row| match row.get(at).map_or(&Value::Null, AsRef::as_ref) {
         value if takes(kind, value) => Ok(Param(value)),
@@ -57,7 +59,7 @@ fn array<'v>(write: &'v Bulk<'_>, at: usize, kind: ColumnType) -> Result<(Vec<Pa
     Ok((values.collect::<Result<_, _>>()?, array))
 }
 
-/// What makes an array of its literal; nothing for what is none.
+/// The cast that turns a literal into an array. `None` for a type that is no array.
 pub(super) fn cast(kind: ColumnType) -> Option<&'static str> {
     match kind {
         ColumnType::TextArray => Some("::text[]"),
@@ -67,7 +69,7 @@ pub(super) fn cast(kind: ColumnType) -> Option<&'static str> {
     }
 }
 
-/// A value as it came, as what its column holds. The name stays.
+/// A column of `unnest`, cast to the type of its table column. It keeps its name.
 fn selected(value: &str, kind: ColumnType) -> String {
     cast(kind).map_or_else(|| value.to_owned(), |cast| format!("{value}{cast} AS {value}"))
 }

@@ -1,4 +1,4 @@
-//! Values of a query of the service's own: those of read tables, and the numbers in digits that sums and averages are.
+//! Values of a service's own query: those of read tables, and the `numeric` values that sums and averages give.
 
 use std::error::Error;
 use std::fmt::Write;
@@ -11,7 +11,7 @@ use crate::db::Row;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::value::Value;
 
-/// A number in digits, as a text without zeros at its end: SQLite has no other one.
+/// A `numeric` value as text, without zeros at its end, as on SQLite.
 struct Digits(String);
 
 impl<'a> FromSql<'a> for Digits {

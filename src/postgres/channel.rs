@@ -8,7 +8,7 @@ use super::security::{Mode, Security};
 /// How well a link to a server is protected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Channel {
-    /// It does not leave this machine.
+    /// True if the link does not leave this machine.
     pub(super) is_local: bool,
     pub(super) cover: Cover,
 }
@@ -23,7 +23,7 @@ pub(super) enum Cover {
     },
 }
 
-/// How far the server's certificate was looked at.
+/// How far the server's certificate was checked.
 #[cfg_attr(
     not(feature = "tls"),
     allow(dead_code, reason = "without TLS of its own nothing here looks at certificates")
@@ -33,17 +33,17 @@ pub(super) enum Looked {
     Nobody,
     Issuer,
     Host,
-    /// By a custom connector.
+    /// A custom connector checked it.
     Connector,
 }
 
-/// A socket has no address.
+/// True for a loopback address, and for a socket, which has no address.
 pub(super) fn is_local(ip: Option<IpAddr>) -> bool {
     ip.is_none_or(|ip| ip.to_canonical().is_loopback())
 }
 
 impl Channel {
-    /// The warning, given once, for a client that did not ask for a better protection.
+    /// The warning for a client that did not ask for better protection. It is logged once.
     pub(super) fn warning(self, security: &Security, speaks_tls: bool) -> Option<&'static str> {
         if self.is_local {
             return None;

@@ -19,7 +19,7 @@ use crate::sql::Dialect;
 use crate::state::ProjectionKey;
 use crate::value::{Value, refuse_nul};
 
-/// Who holds locks on relations; without a session, what a prepared transaction holds.
+/// Who holds locks on relations. A lock without a session belongs to a prepared transaction.
 const IN_THE_WAY: &str = "SELECT l.pid::int8, a.application_name, \
        extract(epoch FROM clock_timestamp() - a.xact_start)::float8, a.state \
      FROM (SELECT DISTINCT k.pid FROM pg_locks k WHERE k.granted AND k.locktype = 'relation' \

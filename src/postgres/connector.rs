@@ -1,4 +1,4 @@
-//! A connector of the driver's that does TLS.
+//! A connector of the driver that does TLS.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,9 +11,9 @@ type Connect = dyn Fn(&Config, &Arc<AtomicBool>) -> Result<Client, postgres::Err
 
 /// A custom connector, which speaks TLS to the server and decides whom it trusts.
 ///
-/// It does what the feature `tls` does by itself: with other certificates, another library, or hardware that keeps a key.
-/// `sslmode` of the connection string says whether TLS is spoken; where it does not, TLS has to be. Whether the server is
-/// the right one is the connector's matter, also with `verify-ca` and `verify-full`.
+/// It does the work of the feature `tls` in another way: with other certificates, another library, or hardware that
+/// keeps a key. `sslmode` of the connection string says whether TLS is used. Without `sslmode`, TLS is required. The
+/// connector alone decides whether the server is the right one, also with `verify-ca` and `verify-full`.
 ///
 /// # Examples
 /// ```no_run
@@ -29,7 +29,7 @@ type Connect = dyn Fn(&Config, &Arc<AtomicBool>) -> Result<Client, postgres::Err
 pub struct PostgresConnector(Arc<Connect>);
 
 impl PostgresConnector {
-    /// A connector as the driver has them. Each connection is made with a clone of it, on its own thread.
+    /// Wraps a connector of the driver. Each connection is made with a clone of it, on its own thread.
     pub fn new<T>(connector: T) -> Self
     where
         T: MakeTlsConnect<Socket> + Clone + Send + Sync + 'static,
@@ -42,13 +42,13 @@ impl PostgresConnector {
         }))
     }
 
-    /// Connects; `begun` is set when a TLS handshake begins, so that a connection that was had then speaks TLS.
+    /// Connects. `begun` is set when a TLS handshake begins, so the caller knows whether the new connection uses TLS.
     pub(super) fn connect(&self, config: &Config, begun: &Arc<AtomicBool>) -> Result<Client, postgres::Error> {
         (self.0)(config, begun)
     }
 }
 
-/// Who it is, not what it holds.
+/// Shows the type, but nothing that it holds.
 impl fmt::Debug for PostgresConnector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("PostgresConnector").finish_non_exhaustive()
@@ -64,7 +64,7 @@ impl PartialEq for PostgresConnector {
 
 impl Eq for PostgresConnector {}
 
-/// Notes when a handshake begins.
+/// Wraps a connector, and sets `begun` when a handshake begins.
 struct Noting<T> {
     inner: T,
     begun: Arc<AtomicBool>,

@@ -1,7 +1,7 @@
-//! Connecting: one address after the other, as libpq does it.
+//! Connects: tries one address after the other, as libpq does.
 //!
-//! Each address has the whole time-out, so that one that is dead takes nothing from the others. A server that answers with an
-//! error ends the search, unless it says that it cannot be connected to now.
+//! Each address has the whole time-out, so a dead address takes no time from the others. If a server answers with an
+//! error, the search ends, unless the error says that the server takes no connections now.
 
 use std::error::Error as _;
 use std::net::{IpAddr, ToSocketAddrs};
@@ -23,23 +23,23 @@ use crate::error::{StoreError, StoreErrorKind};
 /// The server is starting up, or shutting down.
 const NOT_NOW: &str = "57P03";
 
-/// An address that led nowhere.
+/// An address where connecting failed.
 struct Tried {
     place: String,
     error: StoreError,
-    /// A server was there, but not one of those that are wanted.
+    /// True if there was a server, but not an acceptable one.
     is_other: bool,
 }
 
-/// A connection, and what is known of it.
+/// A connection, and what is known about it.
 pub(super) struct Dialed {
     pub(super) client: Client,
     pub(super) access: Access,
     pub(super) channel: Channel,
 }
 
-/// A connection to the first host that will do. The first address may take until `first`, each other one as long as
-/// `patience` says.
+/// Connects to the first acceptable host. The first address may take until `first`. Each other address may take as
+/// long as `patience`.
 pub(super) fn connect(
     address: &Address,
     first: Instant,
@@ -89,7 +89,7 @@ pub(super) fn connect(
     Err(all_failed(address, &tried, doing))
 }
 
-/// The error of a single address stays as it is. Of several, each is listed with its cause.
+/// If there was one address, its error stays as it is. If there were several, the error lists each with its cause.
 fn all_failed(address: &Address, tried: &[Tried], doing: &str) -> StoreError {
     let error = if let [tried] = tried {
         tried.error.clone()
@@ -136,7 +136,7 @@ fn in_order<T>(list: &[T], is_random: bool) -> Vec<&T> {
     list
 }
 
-/// The addresses of a host; none of a socket.
+/// The addresses of a host. A socket has none, so its list holds one `None`.
 fn addresses(host: &Host, until: Instant, doing: &str) -> Result<Vec<Option<IpAddr>>, StoreError> {
     if host.is_socket() {
         return Ok(vec![None]);
@@ -156,7 +156,7 @@ fn addresses(host: &Host, until: Instant, doing: &str) -> Result<Vec<Option<IpAd
     Ok(found)
 }
 
-/// TLS first, or plain text first, and the other one where that is allowed.
+/// Tries TLS and plain text, in the order that the string asks for, as far as it allows both.
 fn connect_to(
     address: &Address,
     host: &Host,
@@ -174,7 +174,7 @@ fn connect_to(
         if tries.peek().is_none() || !failed.may_be_tls {
             return Err(insecure.unwrap_or(failed.error));
         }
-        // It says more than the answer of a server that refuses plain text.
+        // This error says more than the answer of a server that refuses plain text.
         insecure = Some(failed.error).filter(|error| error.kind() == StoreErrorKind::Insecure);
     }
     Err(StoreError::new(doing, StoreErrorKind::Usage, "there is no way to connect"))
@@ -212,7 +212,7 @@ fn connect_by(
     })
 }
 
-/// Logs once how the link is protected, if the client did not ask for more.
+/// Logs once how the link is protected, if the client did not ask for better protection.
 fn warn(address: &Address, host: &Host, channel: Channel) {
     let Some(warning) = channel.warning(&address.security, address.speaks_tls()) else { return };
     if !address.is_warned.swap(true, Ordering::SeqCst) {
@@ -220,8 +220,9 @@ fn warn(address: &Address, host: &Host, channel: Channel) {
     }
 }
 
-/// The driver's own time-out ends with the TCP handshake; a server that is silent after it would hold the caller for
-/// ever. The thread that waits is left behind then, and ends with the connection, or with the look-up.
+/// The driver's own time-out covers only the TCP handshake. A server that is silent after that would hold the caller
+/// for ever. So this gives up waiting, and leaves the waiting thread behind. That thread ends with the connection or
+/// with the look-up.
 fn within<T: Send + 'static>(
     name: &str,
     lack: &str,
@@ -243,13 +244,13 @@ fn within<T: Send + 'static>(
     Ok(done)
 }
 
-/// Asks in its own transaction, whatever the role's defaults: where these say serializable, a standby answers
-/// nothing else. A server that cannot be asked is taken as it is, unless it matters.
+/// Asks in a transaction with its own isolation level. If the role's default is serializable, a standby answers in no
+/// other way. If the server cannot answer, it is accepted, unless the target matters.
 fn access(client: &mut Client, target: Target) -> Result<Access, postgres::Error> {
     let looked = look(client);
     match looked {
         Err(error) if error.as_db_error().is_some() && target == Target::Any => {
-            // What came first says more.
+            // The first error says more.
             client.batch_execute("ROLLBACK").map_or(Err(error), |()| Ok(Access::Writes))
         }
         looked => looked,
@@ -289,7 +290,8 @@ fn one_row(client: &mut Client, sql: &str) -> Result<Vec<String>, postgres::Erro
     Ok(texts.unwrap_or_default())
 }
 
-/// The driver waits when a connection is dropped, which may be on a runtime's thread.
+/// Closes the connection as a [`Link`] does: dropping a connection of the driver waits, and this may be a runtime's
+/// thread.
 fn close(dialed: Dialed) {
     drop(Link::new(dialed.client, Duration::ZERO, 0, dialed.access, dialed.channel));
 }

@@ -1,15 +1,16 @@
-//! What the code declares for a table besides its rows, in PostgreSQL's terms: comments, grants, policies by tenant.
+//! What the code declares for a table besides its rows, as PostgreSQL statements: comments, grants, and policies by
+//! tenant.
 
 use crate::db::declared::{Declared, Piece, Worn};
 use crate::db::objects::Relation;
 use crate::sql::quote;
 use crate::value::Value;
 
-/// The policy that shows a reader the tenant that it has named.
+/// The policy that shows a reader only the rows of the tenant that it has named.
 const POLICY: &str = "readside_tenant";
 
-/// The rows of that tenant. A setting that was set for a transaction is an empty text afterwards, which names no tenant either:
-/// it is the name of the engine's own instance.
+/// The rows of that tenant. A setting that was set for a past transaction is an empty text. An empty text names no
+/// tenant here, because it is the name of the engine's own instance.
 const OF_TENANT: &str = "instance_id = nullif(current_setting('readside.tenant', true), '')";
 
 const COMMENT: &str = "SELECT obj_description($1::text::regclass, 'pg_class') IS NOT DISTINCT FROM $2::text";
@@ -17,17 +18,17 @@ const COMMENT: &str = "SELECT obj_description($1::text::regclass, 'pg_class') IS
 const COLUMN_COMMENT: &str = "SELECT EXISTS (SELECT 1 FROM pg_attribute WHERE attrelid = $1::text::regclass \
      AND attname = $2::text AND col_description(attrelid, attnum) = $3::text)";
 
-/// The grantee 0 is everybody.
+/// Whether a role has a privilege on a table. Grantee 0 is everybody.
 const GRANT: &str = "SELECT EXISTS (SELECT 1 FROM pg_class c, aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) a \
      LEFT JOIN pg_roles r ON r.oid = a.grantee WHERE c.oid = $1::text::regclass \
      AND coalesce(r.rolname::text, 'public') = $2::text AND a.privilege_type = $3::text)";
 
-/// No for a role that does not exist.
+/// Whether a role may use the schema of a table. False if the role does not exist.
 const USAGE: &str = "SELECT EXISTS (SELECT 1 FROM pg_class c WHERE c.oid = $1::text::regclass \
      AND ($2::text = 'public' OR EXISTS (SELECT 1 FROM pg_roles r WHERE r.rolname = $2::text)) AND (has_schema_privilege('public', c.relnamespace, 'USAGE') OR EXISTS (SELECT 1 FROM pg_roles r \
      WHERE r.rolname = $2::text AND has_schema_privilege(r.oid, c.relnamespace, 'USAGE'))))";
 
-/// Words of a person's under this name would not do.
+/// Whether the table has this policy. A person's policy with the same name but other conditions does not count.
 const IS_GUARDED: &str = "SELECT EXISTS (SELECT 1 FROM pg_class c JOIN pg_policy l ON l.polrelid = c.oid \
      WHERE c.oid = $1::text::regclass AND c.relrowsecurity AND l.polname = $2::text AND l.polpermissive AND l.polcmd = '*' \
      AND l.polroles = '{0}' AND pg_get_expr(l.polqual, l.polrelid) LIKE '%readside.tenant%' \
@@ -36,15 +37,15 @@ const IS_GUARDED: &str = "SELECT EXISTS (SELECT 1 FROM pg_class c JOIN pg_policy
 const IS_INVOKED: &str = "SELECT EXISTS (SELECT 1 FROM pg_class c, pg_options_to_table(c.reloptions) o \
      WHERE c.oid = $1::text::regclass AND o.option_name = 'security_invoker' AND o.option_value::boolean)";
 
-/// What helps where a grant is refused.
+/// What to do if a grant is refused.
 const NO_ROLE: &str = "; create the role, or leave the grant out of the code";
 
 fn text(text: &str) -> String {
-    // In this form a backslash means the same whatever a session has set.
+    // In this form a backslash means the same with every setting of the session.
     format!("E'{}'", text.replace('\\', r"\\").replace('\'', "''"))
 }
 
-/// A role by its very name; `public` is everybody.
+/// A role by its exact name. `public` means everybody.
 fn role(name: &str) -> String {
     if name == "public" { "PUBLIC".to_owned() } else { quote(name) }
 }
@@ -53,7 +54,7 @@ fn named(relation: &Relation) -> Value {
     relation.quoted.as_str().into()
 }
 
-/// The table is guarded before anybody is let through.
+/// The policy comes first, so that the table is guarded before anybody gets access.
 pub(super) fn pieces(declared: &Declared, worn: Worn<'_>) -> Vec<Piece> {
     let mut pieces = if declared.isolated { isolation(worn) } else { Vec::new() };
     comments(&mut pieces, declared, worn);
@@ -72,7 +73,7 @@ fn isolation(worn: Worn<'_>) -> Vec<Piece> {
             "ALTER TABLE {table} ENABLE ROW LEVEL SECURITY; DROP POLICY IF EXISTS {POLICY} ON {table}; \
              CREATE POLICY {POLICY} ON {table} USING ({OF_TENANT})"
         ),
-        // Policies of a person's go on guarding it.
+        // If a person has made other policies, they keep guarding the table.
         undo: format!(
             "DROP POLICY {POLICY} ON {table}; DO $readside$ BEGIN IF NOT EXISTS (SELECT 1 FROM pg_policy \
              WHERE polrelid = {}::regclass) THEN ALTER TABLE {table} DISABLE ROW LEVEL SECURITY; END IF; END $readside$",
@@ -110,12 +111,12 @@ fn comments(pieces: &mut Vec<Piece>, declared: &Declared, worn: Worn<'_>) {
     }
 }
 
-/// A view that reads with the rights of its reader (`security_invoker`) needs a grant on the table, too.
+/// A view that reads with the rights of its reader (`security_invoker`) needs a grant on the table too.
 fn grants(pieces: &mut Vec<Piece>, isolated: bool, worn: Worn<'_>, (name, privileges): (&str, &[String])) {
     let to = role(name);
     let usage = match worn.schema {
         Some(schema) => format!("GRANT USAGE ON SCHEMA {} TO {to}", quote(schema)),
-        // Whoever runs this decides by its search path.
+        // The search path of the role that runs this decides the schema.
         None => format!(
             "DO $readside$ BEGIN EXECUTE format('GRANT USAGE ON SCHEMA %I TO %s', current_schema(), {}); END $readside$",
             text(&to)
@@ -125,7 +126,7 @@ fn grants(pieces: &mut Vec<Piece>, isolated: bool, worn: Worn<'_>, (name, privil
         what: format!("right of role {name:?} to use the schema of table {:?}", worn.table.raw),
         is_there: (USAGE, vec![named(worn.table), name.into()]),
         make: usage,
-        // It may use other things there.
+        // The role may use other things in the schema.
         undo: String::new(),
         remedy: NO_ROLE,
     });

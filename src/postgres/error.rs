@@ -1,4 +1,5 @@
-//! The server's error codes as kinds of error. Details and hints stay out: they quote rows.
+//! Maps the server's error codes to kinds of errors. Details and hints of the server are left out, because they quote
+//! rows.
 
 use std::error::Error as _;
 
@@ -58,13 +59,13 @@ fn pooler(code: &str, message: &str) -> Option<(Kind, &'static str)> {
 /// What to do about a pooler that gives each statement another session.
 pub(super) const NO_TRANSACTIONS: &str = "; have the pooler use pool_mode = transaction or session, or connect past it";
 
-/// What set the limit that ended a statement or a session.
+/// Names the limit that ended a statement or a session.
 fn limit(code: &str, message: &str) -> Option<&'static str> {
     Some(match code {
         "57014" if message.contains("statement timeout") => {
             "; try again; where statements have to take longer, raise PostgresOptions::statement_timeout"
         }
-        // In other languages than English the server's words do not tell.
+        // If the server does not speak English, its words do not tell which limit it was.
         "57014" => {
             "; try again; somebody cancelled it (pg_cancel_backend), or it took longer than PostgresOptions::statement_timeout"
         }
@@ -79,7 +80,7 @@ fn limit(code: &str, message: &str) -> Option<&'static str> {
     })
 }
 
-/// The server's code for a thing that is not in the state for what is asked of it, a database included.
+/// The server's code for an object that is not in the state that a statement needs. A database is such an object too.
 const NOT_READY: &str = "55000";
 
 /// The server's code for a missing right.
@@ -89,23 +90,23 @@ const DENIED: &str = "42501";
 const GRANTED: &str = "; `readside doctor`, run as this role, prints the GRANT statements that running needs; set-up and \
      rebuilds need the owner of the tables";
 
-/// What to do about policies that hold for the role of the engine.
+/// What to do about policies that apply to the role of the engine.
 const UNFILTERED: &str = "; row-level security must not hold for the role of the service, and a policy that lets it see all rows \
      does not help: give it BYPASSRLS, or make it the owner of the table, or a member of the owner, without FORCE ROW LEVEL \
      SECURITY; `readside doctor`, run as this role, prints the statements";
 
-/// The server's code for a write in a transaction that only reads.
+/// The server's code for a write in a read-only transaction.
 const READ_ONLY: &str = "25006";
 
-/// As [`store`], for statements of a role: the server names the object, and this adds the role and the remedy.
-/// Where it may write nothing, this names the reason.
+/// As [`store`], for statements of a role: the server names the object, and this adds the role and the remedy. If the
+/// role may write nothing, this adds the reason.
 pub(super) fn of_role(doing: &str, role: Option<&str>, access: Access, error: &Error) -> StoreError {
     let said = |db: &DbError| {
         let message = db.message();
         role.map_or_else(|| message.to_owned(), |role| format!("role {role:?}: {message}"))
     };
     if let Some(db) = error.as_db_error().filter(|db| db.code().code() == DENIED) {
-        // Words of the server's are in its own language; the place in its source is not.
+        // The server's words are in its own language. The name of its routine is not.
         let is_filtered = db.routine() == Some("check_enable_rls");
         let remedy = if is_filtered { UNFILTERED } else { GRANTED };
         return StoreError::new(doing, Kind::Denied, said(db)).with_code(DENIED).with_remedy(remedy);
@@ -125,11 +126,11 @@ pub(super) fn commit(doing: &str, error: &Error) -> StoreError {
     if rolled_back { error } else { error.of_kind(Kind::CommitUnknown) }
 }
 
-/// Errors of deferred constraints and triggers, of serialization, and of room that was missed: they come before the commit
-/// is written. Everything that may come from elsewhere, or later, is left out, cancelled statements too.
+/// True for errors that come before the commit is written: deferred constraints and triggers, serialization, and lack
+/// of space. Errors that may come from elsewhere or later are left out, also those of cancelled statements.
 fn proves_roll_back(code: &str) -> bool {
     match code {
-        // Whether the statement was completed is not known; the session was ended.
+        // The session ended, and nobody knows whether the statement was completed.
         "40003" | "25P03" | "25P04" => false,
         "53100" | "53200" | "55P03" => true,
         _ => matches!(code.get(..2).unwrap_or_default(), "21" | "22" | "23" | "25" | "40" | "42" | "44" | "54" | "P0"),
@@ -141,11 +142,11 @@ fn proves_roll_back(code: &str) -> bool {
 pub(super) enum End {
     /// It broke.
     Lost,
-    /// The server goes away, or is none that can be written to any more: other connections to it are of no use either.
+    /// The server shuts down, or can no longer be written to. Other connections to it are useless too.
     Moved,
 }
 
-/// Whether a connection is to be given up after this error.
+/// How the connection ends after this error, if the store must give it up.
 pub(super) fn end(error: &StoreError) -> Option<End> {
     match (error.code(), error.kind()) {
         (Some("25006" | "57P01" | "57P02" | "57P03"), _) => Some(End::Moved),
@@ -214,7 +215,7 @@ fn kind(code: &str) -> Kind {
     match code.get(..2).unwrap_or_default() {
         "08" | "57" => Kind::Connection,
         "21" | "22" | "54" => Kind::Data,
-        // What triggers, functions and views with a check refuse too.
+        // Triggers, functions and views with a check refuse rows with these codes too.
         "09" | "23" | "27" | "38" | "39" | "44" | "P0" => Kind::Constraint,
         "28" => Kind::Denied,
         "42" | "25" | "26" | "34" => Kind::Usage,
@@ -241,7 +242,7 @@ mod tests {
         assert_eq!(limit("23505", ""), None);
     }
 
-    // Poolers answer so whatever is wrong.
+    // Poolers use these codes for everything.
     #[test]
     fn what_a_pooler_says_is_told_by_its_words() {
         for (code, message, wanted) in [
@@ -259,7 +260,8 @@ mod tests {
         }
     }
 
-    // Contract: H1: what the same statement meets each time is the fault of its event, and stands in nobody's way for ever.
+    // Contract: H1: if a statement fails in the same way each time, its event is at fault, and the event blocks
+    // nothing for ever.
     #[test]
     fn what_a_statement_meets_each_time_is_its_fault() {
         for code in "21000 22003 23505 23514 27000 38000 39P01 44000 54000 P0001 09000".split(' ') {
@@ -286,7 +288,7 @@ mod tests {
         }
     }
 
-    // Other servers and poolers answer so without any damage to data.
+    // Other servers and poolers use these codes although no data is damaged.
     #[test]
     fn only_damage_is_called_damage() {
         for (code, wanted) in [

@@ -1,4 +1,4 @@
-//! The events above a projection's cursors: first where each instance ends, then the events up to there.
+//! Reads the events above a projection's cursors: first the head of each instance, then the events up to it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,26 +17,27 @@ use crate::event::{Event, Which};
 use crate::query::{EventBatch, EventFilter, ReadRequest};
 use crate::sql::Dialect;
 
-/// Columns of a row before those of its event: the number of its slice.
+/// The columns of a row before those of its event. There is one: the number of its slice.
 const BEFORE_EVENT: usize = 1;
 
-/// A payload, or metadata, that is too large for the first reading: this and its bytes. No JSON text begins so.
+/// Marks a payload or metadata that is too large for the first read. Its size in bytes follows. No JSON text begins
+/// with this character.
 const SIZE_ONLY: char = '@';
 
-/// Heads, events and what of them is archived are of one moment.
+/// Heads, events and the archive are read as of one moment.
 const ONE_SNAPSHOT: &str = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ";
 
-/// Everything is found along an index. With stale statistics the planner expects few events, and would fetch and sort all
-/// that are left for each page; for many instances it would read the rows of all there are.
+/// Makes the planner find everything along an index. With stale statistics it expects few events. It would then fetch
+/// and sort all remaining events for each page, and read the rows of every instance when many are asked for.
 const ALONG_THE_INDEX: &str = "SET LOCAL enable_bitmapscan = off; SET LOCAL enable_sort = off; SET LOCAL jit = off; \
      SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off";
 
-/// Rows that are read at once, at most, unless a single slice may have more.
+/// The largest number of rows in one read, unless a single slice may have more.
 const MOST_ROWS: usize = 5_000;
 
 const EVENTS: &str = "readside.events";
 
-/// Events up to the position that the instance's row names.
+/// The table of events up to the position that the instance's row names.
 const ARCHIVE: &str = "readside.events_archive";
 
 /// A parameter with its type.
@@ -71,11 +72,11 @@ pub(super) fn read<C: GenericClient>(
     Ok(EventBatches { slices, store })
 }
 
-/// Where instances stand.
+/// The heads and archived positions of instances.
 struct InstancePlaces {
     /// A slice without events for each cursor, in their order.
     slices: Vec<EventBatch>,
-    /// Up to where the events of each instance are archived.
+    /// The position up to which the events of each instance are archived.
     archived: Vec<i64>,
     store: Option<Uuid>,
 }
@@ -127,21 +128,21 @@ fn places<C: GenericClient>(session: &mut Session<'_, C>, request: &ReadRequest)
     Ok(InstancePlaces { slices, archived, store })
 }
 
-/// Events of this slice, at most.
+/// The largest number of events that this slice can have.
 fn expected(request: &ReadRequest, slice: &EventBatch) -> usize {
     usize::try_from(slice.relevant.saturating_sub(slice.after)).unwrap_or(0).min(request.limit)
 }
 
-/// Of a text longer than this, only the size is read first. The shorter texts together take at most twice the byte
-/// limit, metadata included.
+/// A text longer than this is not read at first, only its size. The shorter texts together take at most twice the
+/// byte limit, metadata included.
 fn large(request: &ReadRequest, slices: &[EventBatch]) -> i64 {
     let events: usize = slices.iter().map(|slice| expected(request, slice)).sum();
     let bytes = request.max_bytes.saturating_mul(slices.len());
     i64::try_from(bytes.saturating_mul(2) / events.max(1)).unwrap_or(i64::MAX)
 }
 
-/// Slices whose events are read at once. The driver's rows need more memory than the events, so their number is
-/// bounded.
+/// Groups slices whose events are read at once. The driver's rows need more memory than the events, so each group has
+/// a bounded number of rows.
 fn parts(request: &ReadRequest, slices: &[EventBatch], wanting: &[usize]) -> Vec<Vec<usize>> {
     let mut parts: Vec<Vec<usize>> = Vec::new();
     let mut rows = MOST_ROWS;
@@ -159,8 +160,8 @@ fn parts(request: &ReadRequest, slices: &[EventBatch], wanting: &[usize]) -> Vec
     parts
 }
 
-/// Reads the events of these slices in a table onto their pages. Of large texts only the
-/// sizes come.
+/// Reads the events of these slices from one table, and puts them on their pages. Of large texts it reads only the
+/// sizes.
 fn events<C: GenericClient>(
     session: &mut Session<'_, C>,
     (request, large): (&ReadRequest, i64),
@@ -200,11 +201,11 @@ fn events<C: GenericClient>(
     Ok(())
 }
 
-/// The events of one instance as they come in.
+/// The events of one instance, while they are read.
 #[derive(Default)]
 struct Page {
     events: Vec<Event>,
-    /// Positions of those without their texts.
+    /// Positions of events whose texts are not read yet.
     large: Vec<i64>,
     bytes: usize,
     more: bool,
@@ -245,7 +246,7 @@ impl Page {
     }
 }
 
-/// Gives large events their texts.
+/// Reads the texts of large events.
 fn fill<C: GenericClient>(
     session: &mut Session<'_, C>,
     slices: &mut [EventBatch],
@@ -277,7 +278,7 @@ fn fill<C: GenericClient>(
     Ok(())
 }
 
-/// The place that the row's ordinal number means.
+/// The index that the row's ordinal number means.
 fn number(found: &Row) -> Result<usize, StoreError> {
     Ok(usize::try_from(get::<i64>(found, 0)?).unwrap_or(0).wrapping_sub(1))
 }
@@ -286,15 +287,15 @@ fn get<'r, T: FromSql<'r>>(found: &'r Row, at: usize) -> Result<T, StoreError> {
     found.try_get(at).map_err(|error| error::store("reading a value", &error))
 }
 
-/// The size of a text that did not come.
+/// The size of a text that was not read.
 fn size_only(text: &str) -> Option<usize> {
     text.strip_prefix(SIZE_ONLY)?.parse().ok()
 }
 
-/// A row as the driver has it.
+/// The row of an event, as the driver gives it.
 struct EventRow<'r> {
     row: &'r Row,
-    /// Where only one is wanted, it is not sent.
+    /// The aggregate type, for a query that wants only one type and does not select it.
     aggregate_type: &'r str,
 }
 
@@ -316,8 +317,9 @@ impl Fields for EventRow<'_> {
     }
 }
 
-/// With one aggregate type its index gives the order. With several the primary key does (the expression keeps the other
-/// index out, which would have to sort everything for each page): each event is looked at once in all.
+/// With one aggregate type, the index of the type gives the order. With several, the primary key does. The expression
+/// keeps the planner from the index of the type, which would have to sort everything for each page. So each event is
+/// read only once in all.
 fn sql(table: &str, wanted: &EventFilter) -> String {
     let every = EventFilter::lists_every(&wanted.aggregate_types);
     let one_type = !every && wanted.aggregate_types.len() == 1;
@@ -349,7 +351,7 @@ mod tests {
     use super::*;
     use crate::query::{Cursor, EventFilter};
 
-    // Contract: L9: and events of usual sizes come at once, however many instances share a page.
+    // Contract: L9: and events of usual size are read at once, however many instances share a page.
     #[test]
     fn what_counts_as_large_follows_from_the_events_that_are_there() {
         let slice = |relevant| EventBatch {

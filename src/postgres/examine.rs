@@ -1,4 +1,4 @@
-//! Checks whether a server, and a pooler in front of it, is fit for the engine.
+//! Checks whether a server, and a pooler in front of it, suit the engine.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -18,13 +18,13 @@ use crate::plain::plain;
 use crate::store::{Notifications, UNHEARD};
 use crate::value::{Value, time_text};
 
-/// An older transaction keeps the server from cleaning up.
+/// A transaction older than this keeps the server from cleaning up.
 const OLD_TRANSACTION: Duration = Duration::from_mins(5);
 
-/// The part of the server's connections above which it becomes tight, in percent.
+/// Above this part of the server's connections, in percent, they become scarce.
 const TIGHT: i64 = 80;
 
-/// A certificate that ends sooner should have been renewed.
+/// A certificate that ends within this time should have been renewed.
 const ENDS_SOON: Duration = Duration::from_hours(24 * 14);
 
 pub(super) fn examine(postgres: &Postgres, patience: Duration) -> Vec<Finding> {
@@ -48,12 +48,12 @@ fn failed(check: &'static str, error: &StoreError) -> Finding {
     Finding::fail(check, chain(error), "remove the cause that the error names, then run doctor again")
 }
 
-/// The one row of a query.
+/// The single row of a query.
 fn one(postgres: &Postgres, doing: &str, sql: &str) -> Result<Row, StoreError> {
     one_of(postgres, doing, sql, &[])
 }
 
-/// The one row of a query about the schema of the engine's tables.
+/// The single row of a query about the schema of the engine's tables.
 fn one_at_home(postgres: &Postgres, doing: &str, sql: &str) -> Result<Row, StoreError> {
     one_of(postgres, doing, sql, &[postgres.home.name().into()])
 }
@@ -68,7 +68,7 @@ fn server(postgres: &Postgres) -> Examined {
     let sql = "SELECT version(), current_database()::text, current_user::text";
     let found = one(postgres, doing, sql)?;
     let (version, database, user) = (row::text(&found, 0)?, row::text(&found, 1)?, row::text(&found, 2)?);
-    // What follows is the machine and the compiler.
+    // The rest of the text is about the machine and the compiler.
     let version = plain(version.split(" on ").next().unwrap_or(version)).into_owned();
     let (product, access) = (product(postgres)?, access(postgres, doing)?);
     let side = if access == Access::Standby { "a standby" } else { "primary" };
@@ -83,7 +83,8 @@ fn server(postgres: &Postgres) -> Examined {
     })
 }
 
-/// What is built on PostgreSQL, or hosts it, by what only it has; those that are none tell in their version.
+/// The product that is based on PostgreSQL or hosts it, recognized by something that only it has. A server that is
+/// not PostgreSQL says so in its version.
 fn product(postgres: &Postgres) -> Result<String, StoreError> {
     let sql = "SELECT p.name FROM (VALUES ('Citus', EXISTS (SELECT 1 FROM pg_catalog.pg_extension WHERE extname = 'citus')), \
            ('Aurora', EXISTS (SELECT 1 FROM pg_catalog.pg_proc WHERE proname = 'aurora_version'))) AS p(name, is_there) \
@@ -96,7 +97,7 @@ fn product(postgres: &Postgres) -> Result<String, StoreError> {
     Ok(if names.is_empty() { String::new() } else { format!(" with {}", names.join(", ")) })
 }
 
-/// How well a new link to the server, or to what stands before it, is protected.
+/// How well a new link to the server, or to a pooler in front of it, is protected.
 fn tls(postgres: &Postgres) -> Examined {
     let channel = postgres.pool().connect("looking at TLS")?.channel();
     let (looked, until) = match channel.cover {
@@ -132,7 +133,8 @@ fn tls(postgres: &Postgres) -> Examined {
     })
 }
 
-/// What the server lets this role do now, asked in a new connection, as defaults concern these only.
+/// What the server lets this role do now. This opens a new connection, because changed defaults apply only to new
+/// ones.
 fn access(postgres: &Postgres, doing: &str) -> Result<Access, StoreError> {
     Ok(postgres.pool().connect(doing)?.access())
 }
@@ -221,7 +223,7 @@ fn read_tables(postgres: &Postgres) -> Examined {
     })
 }
 
-/// A pooler in transaction mode gives the server's session to another client between two statements.
+/// Looks for a pooler in transaction mode: it gives the server's session to another client between two statements.
 fn pooler(postgres: &Postgres) -> Examined {
     let mut client = postgres.pool().connect_anew("looking for a pooler")?;
     Ok(if notify::is_shared(postgres, &mut client)? {
@@ -235,8 +237,8 @@ fn pooler(postgres: &Postgres) -> Examined {
     })
 }
 
-/// Says a word to itself, as engines do. Where the session is not its own it would hear nothing, and leave the session
-/// subscribed.
+/// Sends a notification to itself, as engines do. It does not listen in a shared session: it would hear nothing
+/// there, and would leave the session subscribed.
 fn notifications(postgres: &Postgres, patience: Duration) -> Examined {
     let doing = "testing notifications";
     if access(postgres, doing)? == Access::Standby {
@@ -265,7 +267,7 @@ fn looked_for() -> String {
     format!("engines look for the pushes of other processes, every {} at the latest", spoken(UNHEARD))
 }
 
-/// How long a word took to arrive.
+/// How long a notification took to arrive.
 fn hear(postgres: &Postgres, listener: &mut Client, patience: Duration) -> Result<Option<Duration>, StoreError> {
     let failed = |error: postgres::Error| error::store("testing notifications", &error);
     let started = Instant::now();
@@ -337,7 +339,7 @@ fn space(postgres: &Postgres) -> Examined {
     Ok(Finding::ok("space", found))
 }
 
-/// No SQL tells how much room the server's file system has left.
+/// Reports only the size of the database. No SQL tells how much space the server's file system has left.
 fn disk(postgres: &Postgres) -> Examined {
     let found = one(postgres, "measuring the database", "SELECT pg_database_size(current_database())")?;
     let size = crate::inspect::bytes(row::int(&found, 0)?);

@@ -13,32 +13,32 @@ use crate::db::{Row, row};
 use crate::error::{Holder, StoreError, StoreErrorKind};
 use crate::value::Value;
 
-/// How long to wait for a connection for this.
+/// How long this waits for a connection.
 const CONNECT: Duration = Duration::from_millis(500);
 
 /// How long the first session waits for one counter.
 const WAIT: Duration = Duration::from_millis(100);
 
-/// Between two questions.
+/// The pause between two questions to the server.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Counters that are looked at, at most.
+/// At most this many counters are checked.
 const MOST: usize = 5;
 
 const DOING: &str = "looking for who holds a counter";
 
-/// Waits for a row that another session inserts, and for one that it has locked.
+/// Waits for a row that another session inserts or has locked.
 const STAND_IN_LINE: &str = "INSERT INTO readside.instances AS t (instance_id, head) VALUES ($1, 0) \
      ON CONFLICT (instance_id) DO UPDATE SET head = t.head WHERE FALSE";
 
-/// The sessions that this one waits for, directly or not, and that wait for nobody themselves.
+/// The sessions that this one waits for, directly or not, and that wait for no other session.
 const WHO: &str = "WITH RECURSIVE ahead (pid) AS (SELECT unnest(pg_blocking_pids($1::int8::int4)) \
        UNION SELECT unnest(pg_blocking_pids(ahead.pid)) FROM ahead) \
      SELECT a.pid::int8, a.application_name, extract(epoch FROM clock_timestamp() - a.xact_start)::float8 \
      FROM pg_stat_activity a JOIN ahead ON ahead.pid = a.pid \
      WHERE a.pid <> $2 AND cardinality(pg_blocking_pids(a.pid)) = 0 ORDER BY a.xact_start LIMIT 1";
 
-/// Who holds one of these counters; never the session `but`.
+/// Finds who holds one of these counters. The session `but` is never the answer.
 pub(super) fn find(postgres: &Postgres, instances: &[String], but: i64) -> Result<Option<Holder>, StoreError> {
     std::thread::scope(|scope| {
         let (send, sessions) = bounded(1);
@@ -76,7 +76,7 @@ fn ask(postgres: &Postgres, sessions: &Receiver<i64>, but: i64) -> Result<Option
         match sessions.recv_timeout(if session.is_none() { 2 * CONNECT } else { PAUSE }) {
             Ok(next) => session = Some(next),
             Err(RecvTimeoutError::Timeout) if session.is_some() => {}
-            // It could not wait for the lock, or has waited long enough.
+            // The first session could not begin to wait, or has stopped waiting.
             Err(_) => return Ok(None),
         }
         let params = [session.into(), but.into()];

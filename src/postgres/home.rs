@@ -1,16 +1,16 @@
 //! The schema of the engine's own tables.
 //!
-//! SQL is written with the usual name, `readside`. Where the tables are elsewhere, that name is exchanged in each statement
-//! of the engine, so that there is one place which knows.
+//! The code writes SQL with the default name, `readside`. If the tables are in another schema, this module replaces
+//! that name in each statement of the engine. So only one place knows the schema.
 
 use std::borrow::Cow;
 
 use crate::sql::quote;
 
-/// The usual schema.
+/// The default schema.
 pub(super) const USUAL: &str = "readside";
 
-/// A name that SQL of the engine's has in that schema.
+/// The relations of the engine that SQL names in that schema.
 const RELATIONS: [&str; 19] = [
     "all_events",
     "commands",
@@ -37,7 +37,7 @@ const RELATIONS: [&str; 19] = [
 #[derive(Debug, Clone)]
 pub(super) struct Home {
     name: String,
-    /// As SQL has it; none of the usual one.
+    /// The quoted name, as SQL needs it. `None` for the default schema.
     quoted: Option<String>,
 }
 
@@ -50,7 +50,7 @@ impl Home {
         &self.name
     }
 
-    /// A statement with this schema in place of the usual one, before the engine's relations.
+    /// A statement with this schema in place of the default one, before the engine's relations.
     pub(super) fn sql<'s>(&self, sql: &'s str) -> Cow<'s, str> {
         match &self.quoted {
             Some(quoted) if sql.contains(USUAL) => Cow::Owned(exchanged(sql, quoted, false)),
@@ -58,7 +58,8 @@ impl Home {
         }
     }
 
-    /// As [`sql`](Self::sql), for scripts of the engine's own: all that is in the schema, and the schema itself.
+    /// As [`sql`](Self::sql), for the engine's scripts: it also replaces the schema itself and everything else inside
+    /// it.
     pub(super) fn script<'s>(&self, sql: &'s str) -> Cow<'s, str> {
         match &self.quoted {
             Some(quoted) => Cow::Owned(exchanged(sql, quoted, true)),
@@ -67,7 +68,7 @@ impl Home {
     }
 }
 
-/// What stands in quotes or behind `--` is no name of the engine's.
+/// Replaces the schema. Text in quotes or behind `--` is no name of the engine, and stays.
 fn exchanged(sql: &str, quoted: &str, is_script: bool) -> String {
     let mut done = String::with_capacity(sql.len() + 64);
     let mut rest = sql;
@@ -126,7 +127,7 @@ mod tests {
         assert_eq!(made, "CREATE SCHEMA IF NOT EXISTS \"other\"; LISTEN \"other\"; DROP INDEX \"other\".x");
     }
 
-    // Each table of the scripts is known, so that statements leave none behind.
+    // `RELATIONS` has every table of the scripts, so no statement keeps the default schema.
     #[test]
     fn no_script_names_the_usual_schema_afterwards() {
         let home = Home::new("other");

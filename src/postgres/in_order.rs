@@ -1,8 +1,9 @@
-//! An update of many rows that has the outcome of the same updates one after the other, unique keys included.
+//! An update of many rows with the same outcome as single updates one after the other, also with unique keys.
 //!
-//! A server takes the rows in its own order. That matters only where a row gets a unique value that another row of the
-//! statement holds. Such a statement fails here when the rows one after the other would: when the one that gets the value
-//! comes before the one that gives it away. So whatever order the server took, its success means theirs.
+//! The server updates the rows in its own order. That matters only if a row gets a unique value that another row of
+//! the statement holds. One after the other, the rows fail if the row that gets the value comes before the row that
+//! gives it up. This module makes the statement fail in that case too. So if the statement succeeds, the single
+//! updates would succeed as well, whatever order the server used.
 
 use std::collections::HashMap;
 
@@ -50,7 +51,7 @@ pub(super) fn write<C: GenericClient>(
     Ok(found.len() as u64)
 }
 
-/// The number of each changed row and what it held of each unique key.
+/// An update that returns the number of each changed row and its old values in each unique key.
 fn sql(write: &Bulk<'_>, uniques: &[&[String]]) -> String {
     let names: Vec<String> = write.keys.iter().chain(&write.columns).map(|(name, _)| quote(name)).collect();
     let params: Vec<String> = (1..=names.len()).map(|number| format!("${number}")).collect();
@@ -77,12 +78,12 @@ fn sql(write: &Bulk<'_>, uniques: &[&[String]]) -> String {
     )
 }
 
-/// The values of one unique key in one instance, so that they can be looked up.
+/// The values of one unique key in one instance, as a text to look up. `None` if one of them is NULL.
 fn text(instance: &Value, values: &[Value]) -> Option<String> {
     (!values.iter().any(Value::is_null)).then(|| format!("{instance:?}{values:?}"))
 }
 
-/// True when a row gets what a later row held.
+/// True if a row gets a value that a later row held.
 fn collides(write: &Bulk<'_>, unique: &[String], held: &[(usize, Vec<Value>)]) -> bool {
     let instance =
         |number: usize| write.rows.get(number).and_then(|row| row.first()).map_or(&Value::Null, AsRef::as_ref);
@@ -95,7 +96,7 @@ fn collides(write: &Bulk<'_>, unique: &[String], held: &[(usize, Vec<Value>)]) -
     })
 }
 
-/// What the row holds afterwards.
+/// The value of a column after the update.
 fn new(write: &Bulk<'_>, number: usize, name: &str, old: &Value) -> Value {
     let column = write.columns.iter().position(|(column, _)| *column == name);
     let value = column.and_then(|at| write.rows.get(number)?.get(write.keys.len() + at));
@@ -122,7 +123,7 @@ mod tests {
         }
     }
 
-    // Contract: G3: a server may have taken the rows in another order, in which each value was free when it was wanted.
+    // Contract: G3: the server may have used another order, in which each value was free when a row needed it.
     #[test]
     fn a_value_that_is_given_away_only_later_is_not_free() {
         let unique = ["name".to_owned()];

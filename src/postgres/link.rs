@@ -1,8 +1,9 @@
-//! A connection of the driver's, which keeps its own runtime inside.
+//! A connection of the driver, which has its own runtime inside.
 //!
-//! The driver waits by that runtime, and panics where a thread already drives one. It waits when a connection is dropped too,
-//! so a panic on such a thread would be followed by another one while it unwinds, which ends the process. So the first call
-//! on each connection is guarded, and connections are closed on their own thread.
+//! The driver waits through that runtime, and panics on a thread that already drives a runtime. It also waits when a
+//! connection is dropped. So on such a thread a second panic would follow while the first one unwinds, and would end
+//! the process. To prevent that, the first call on each connection is guarded, and connections are closed on their
+//! own thread.
 
 use std::any::Any;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -16,16 +17,17 @@ use super::access::Access;
 use super::channel::Channel;
 use crate::error::{StoreError, StoreErrorKind};
 
-/// The part of its life that a connection may lose by chance is one in this many, so that many do not end together.
+/// A connection's life is shortened at random by up to one part in this many, so that many connections do not end
+/// together.
 const JITTER: f64 = 5.0;
 
-/// A connection, and until when it is used.
+/// A connection, and how long it may be used.
 pub(super) struct Link {
-    /// Empty only when it is given away or dropped.
+    /// `None` only when the connection was given away or dropped.
     client: Option<Client>,
-    /// None for ever.
+    /// `None` for a connection without a time limit.
     until: Option<Instant>,
-    /// What had been heard of the server when it was asked for.
+    /// The era of the pool when this connection was requested.
     era: u64,
     access: Access,
     channel: Channel,
@@ -37,12 +39,12 @@ impl Link {
         Self { client: Some(client), until, era, access, channel }
     }
 
-    /// What the server let this role do when it was connected to.
+    /// What the server let this role do when the connection was opened.
     pub(super) fn access(&self) -> Access {
         self.access
     }
 
-    /// How well it is protected.
+    /// How well the connection is protected.
     pub(super) fn channel(&self) -> Channel {
         self.channel
     }
@@ -52,16 +54,16 @@ impl Link {
         self.client.as_mut().ok_or_else(gone)
     }
 
-    /// For a caller that keeps it on one thread.
+    /// Gives the connection to a caller that keeps it on one thread.
     pub(super) fn into_client(mut self, doing: &str) -> Result<Client, StoreError> {
         let gone = || StoreError::new(doing, StoreErrorKind::Connection, "the connection is gone");
         self.client.take().ok_or_else(gone)
     }
 
-    /// Refuses a thread on which the driver would panic. It polls once for what has arrived, without waiting.
+    /// Refuses a thread on which the driver would panic. To find out, it polls once for messages, without waiting.
     pub(super) fn try_driver(&mut self, doing: &str) -> Result<(), StoreError> {
         let client = self.client(doing)?;
-        // The next use of the connection shows what is wrong with it.
+        // An error of the connection shows at its next use.
         guarded(doing, || drop(client.notifications().iter().next()))
     }
 
@@ -69,7 +71,7 @@ impl Link {
         self.client.as_ref().is_none_or(Client::is_closed)
     }
 
-    /// Whether it may be used once more.
+    /// True if the connection may be used once more.
     pub(super) fn may_live(&self, now: Instant, era: u64) -> bool {
         self.era == era && self.until.is_none_or(|until| now < until)
     }
@@ -82,14 +84,14 @@ impl Drop for Link {
             let closing = std::thread::Builder::new().name("readside-close".to_owned()).spawn(move || drop(client));
             closing.map(|thread| _ = thread.join())
         };
-        // Where there is no thread to be had, it is closed on this one, which may be a runtime's.
+        // If no thread can be started, the connection closes on this thread, which may be a runtime's.
         if let Err(_) | Ok(Err(_)) = catch_unwind(AssertUnwindSafe(close)) {
             log::debug!("no thread could be started to close a connection");
         }
     }
 }
 
-/// Runs a call of the driver's, and has an error where this thread must not wait.
+/// Runs a call of the driver, and returns an error if this thread must not wait.
 pub(super) fn guarded<T>(doing: &str, call: impl FnOnce() -> T) -> Result<T, StoreError> {
     catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {
         if !is_runtimes(&*panic) {
@@ -101,18 +103,18 @@ pub(super) fn guarded<T>(doing: &str, call: impl FnOnce() -> T) -> Result<T, Sto
     })
 }
 
-/// Whether a runtime refused to run inside another one.
+/// True if the panic comes from a runtime that refused to run inside another one.
 fn is_runtimes(panic: &(dyn Any + Send)) -> bool {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     text.is_some_and(|text| text.contains("runtime"))
 }
 
 fn jittered(lifetime: Duration, random: f64) -> Duration {
-    // A time so long that it does not matter, and that fits into the types.
+    // A lifetime this long needs no jitter, and adding it could overflow.
     if lifetime.checked_mul(2).is_none() { lifetime } else { lifetime.mul_f64(1.0 - random / JITTER) }
 }
 
-/// Between 0 and 1. The standard library gives each of these hashers a new seed.
+/// A random number between 0 and 1. The standard library gives each new hasher a new seed.
 pub(super) fn random() -> f64 {
     let bits = u32::try_from(RandomState::new().build_hasher().finish() >> 32).unwrap_or(0);
     f64::from(bits) / f64::from(u32::MAX)
@@ -132,7 +134,7 @@ mod tests {
         assert!((0..100).map(|_| random()).all(|random| (0.0..=1.0).contains(&random)));
     }
 
-    // Contract: J4: a panic of another kind stays one.
+    // Contract: J4: any other panic stays a panic.
     #[test]
     fn only_a_runtimes_panic_becomes_an_error() {
         let words = "Cannot start a runtime from within a runtime.";

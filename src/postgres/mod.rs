@@ -1,7 +1,7 @@
 //! The server store: many processes and machines on one PostgreSQL (13 or newer).
 //!
 //! This folder holds only what differs from SQLite: connections, values, and writing sets of rows. Every call is an
-//! unnamed typed statement and every setting is local to its transaction, so that a pooler in transaction mode works.
+//! unnamed typed statement, and every setting is local to its transaction. So a pooler in transaction mode works.
 
 mod access;
 mod address;
@@ -77,24 +77,25 @@ const MIGRATIONS: &[&str] = &[
 ];
 
 impl DbStore<Postgres> {
-    /// Connects to a database, `postgres://user:password@host:port/name` or `host=… dbname=… user=…`. Tables are made by
-    /// [`setup`](Self::setup).
+    /// Connects to a database, `postgres://user:password@host:port/name` or `host=… dbname=… user=…`.
+    /// [`setup`](Self::setup) creates the tables.
     ///
-    /// The string is read as libpq 17 reads it, with several hosts, each with its port, `target_session_attrs`, services,
-    /// files of passwords and TLS; each address has the whole time-out to itself. The variables `PGHOST` and so on count
-    /// with [`PostgresOptions::from_env`]. What is not supported is refused by name. A string that cannot be read is never
-    /// shown, since it may hold a password; nor is one in which libpq would take a part of the password for a host or a
-    /// database, as with a second `@`.
+    /// The string is read as libpq 17 reads it: with several hosts and their ports, `target_session_attrs`, services,
+    /// password files and TLS. Each address has the whole time-out. With [`PostgresOptions::from_env`] the variables
+    /// `PGHOST` and so on count too. An unsupported setting is refused by name. Errors never show a string that
+    /// cannot be read, since it may hold a password. A string in which libpq would take a part of the password for a
+    /// host or a database, as with a second `@`, is refused and not shown either.
     ///
-    /// TLS needs the feature `tls`, or [`PostgresOptions::connector`]. `sslmode` says how much: without it TLS is spoken
-    /// where the server takes it, and a link in plain text to another machine is logged as a warning.
+    /// TLS needs the feature `tls`, or [`PostgresOptions::connector`]. `sslmode` says how much protection you want.
+    /// Without it, TLS is used if the server offers it, and plain text to another machine is logged as a warning.
     ///
-    /// The driver keeps a private runtime inside each connection: call this store from plain threads, for instance by
-    /// `spawn_blocking`. On a thread that drives an asynchronous runtime the driver panics; that is caught, and each call is
-    /// refused there as `Usage`.
+    /// The driver keeps a private runtime inside each connection, so call this store from plain threads, for instance
+    /// by `spawn_blocking`. On a thread that drives an asynchronous runtime the driver would panic. The store catches
+    /// that and refuses each call with a `Usage` error.
     ///
     /// # Errors
-    /// When an option is of no use, when the connection string cannot be read, the server cannot be reached or refuses, or is older than PostgreSQL 13.
+    /// When an option cannot be used, when the connection string cannot be read, or when the server cannot be
+    /// reached, refuses the connection, or is older than PostgreSQL 13.
     pub fn connect(url: &str) -> Result<Self, StoreError> {
         Self::connect_with(url, PostgresOptions::default())
     }
@@ -123,8 +124,8 @@ impl DbStore<Postgres> {
     /// Stores the events inside the caller's transaction on the same database, so that rows of a service and its
     /// events are stored together or not at all. Call it last, and commit soon: other pushes to these instances wait.
     ///
-    /// After an error nothing of the push remains and the transaction can go on. It is never retried, and leaves the
-    /// settings of the session as they were. Fire the token after the commit.
+    /// After an error nothing of the push remains, and the transaction can go on. The store never retries the push,
+    /// and leaves the settings of the session as they were. Fire the token after the commit.
     ///
     /// # Errors
     /// As [`push`](crate::EventStore::push).
@@ -141,7 +142,7 @@ impl DbStore<Postgres> {
         Ok(PushedIn { events, token: self.dirty_token(commands) })
     }
 
-    /// Says who held the lock on which the push timed out, after the roll-back to the savepoint.
+    /// Finds who held the lock on which the push timed out, after the rollback to the savepoint.
     fn name_holder(&self, session: &mut dyn Conn, commands: &[NewEvent], error: PushError) -> PushError {
         let PushError::Busy { instance, waited, holder: None } = error else { return error };
         let own = session.query("SELECT pg_backend_pid()::int8", &[]);
@@ -176,7 +177,7 @@ fn whole_millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// A connection of the caller's own, made as those of a store.
+/// Opens a connection for the caller, in the same way as a store opens its own.
 #[cfg(feature = "cli")]
 pub(crate) fn client(url: &str) -> Result<postgres::Client, StoreError> {
     let (options, doing) = (PostgresOptions::from_env(), "connecting to the database");
@@ -186,7 +187,7 @@ pub(crate) fn client(url: &str) -> Result<postgres::Client, StoreError> {
 }
 
 impl Postgres {
-    /// Who holds counters on which this push waited; never this session.
+    /// Finds who holds the counters on which this push waited. This session is never the answer.
     fn holder_but(&self, instances: &[String], session: i64) -> Option<Holder> {
         let found = holder::find(self, instances, session);
         found.map_err(|error| log::debug!("{}", crate::error::chain(&error))).ok()?
@@ -269,7 +270,8 @@ impl Backend for Postgres {
         Some(self.options.max_connections)
     }
 
-    /// A copy of a server has its identifier and the numbers of its databases, but did not start in the same microsecond.
+    /// A copy of a server has the same identifier and the same database numbers, but it did not start in the same
+    /// microsecond.
     fn location(&self) -> Result<String, StoreError> {
         let sql = "SELECT extract(epoch FROM pg_postmaster_start_time())::text || ' ' || d.oid::text \
                    FROM pg_database d WHERE d.datname = current_database()";
@@ -291,7 +293,7 @@ impl Backend for Postgres {
         notify::tell_of_pushes(self, news)
     }
 
-    /// The server keeps old rows until they are vacuumed.
+    /// The server keeps old rows until a vacuum removes them.
     fn scrub(&self) -> Result<Option<String>, StoreError> {
         let what = "PostgreSQL keeps dead rows in its files until autovacuum, or VACUUM, has been there; write-ahead log, \
                     replicas and backups end by their own rules";

@@ -1,8 +1,8 @@
 //! LISTEN and NOTIFY: other processes hear of pushes within milliseconds.
 //!
-//! LISTEN needs a session of the server that is the listener's own. Behind a pooler in transaction mode it has none:
-//! it hears nothing, and whichever session it was given stays subscribed. So the listener looks whether its session
-//! stays the same, and believes that it hears when it has heard its own word.
+//! LISTEN needs a session of the server that belongs to the listener alone. A pooler in transaction mode does not
+//! give it one: the listener hears nothing, and some session of the pooler stays subscribed. So the listener checks
+//! that its session stays the same. It trusts the subscription only after it has received a message from itself.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,57 +20,62 @@ use crate::error::{StoreError, StoreErrorKind, chain};
 use crate::sealed::Sealed;
 use crate::store::{NotificationListener, Notifications, Notifier};
 
-/// A notification carries less than 8,000 bytes.
+/// The limit for one message: a notification carries less than 8,000 bytes.
 const LONGEST: usize = 7_900;
 
-/// While the session is replaced, notifications get lost. The look that follows finds their events, so the session is
-/// replaced rarely.
+/// Replacing the session loses notifications. The next look finds their events, so a session may be replaced, but
+/// rarely.
 const SHORTEST_LIFE: Duration = Duration::from_mins(1);
 
-/// Begins a message of everything; what follows is the store that sent it, if it names itself. Earlier versions of this code
-/// read it as news of everything too.
+/// Begins a message that says that anything may have changed. The id of the store that sent it follows, if the store
+/// names itself. Earlier versions of this code read such a message in the same way.
 const EVERYTHING: &str = "*";
 
-/// In place of an aggregate type: the store that sent a message. To earlier versions that is a type that nobody wants.
+/// Stands in place of an aggregate type, and names the store that sent a message. Earlier versions take it for a type
+/// that nobody wants.
 const FROM: &str = "readside.from";
 
-/// In place of an aggregate type: a message of a listener to itself, which tells others nothing.
+/// Stands in place of an aggregate type, and marks a message of a listener to itself. It tells other processes
+/// nothing.
 const WORD: &str = "readside.word";
 
-/// Times that one looks whether a session stays the same: by chance it may, where others use the pooler meanwhile.
+/// How often to check that a session stays the same. A shared session may stay the same by chance, while others use
+/// the pooler.
 const LOOKS: usize = 3;
 
-/// Sessions that are kept busy until a subscription is taken back in the one that has it; each takes a connection of the pool.
+/// How many sessions to keep busy, at most, to reach the subscribed session and unsubscribe there. Each takes a
+/// connection of the pool.
 const TRIES: usize = 5;
 
-/// A process that receives no notifications tries again after this many times its patience.
+/// A listener that receives no notifications tries again after its patience times this number.
 const REST: u32 = 30;
 
 const DOING: &str = "listening for pushes of other processes";
 
-/// A connection that listens, when there is one.
+/// A listener, with its connection if there is one.
 struct Listener {
     store: DbStore<Postgres>,
     session: Option<Subscription>,
-    /// Why it does not hear.
+    /// Why it receives nothing.
     deaf: Option<String>,
-    /// While it does not hear, when it looks again.
+    /// When it tries again, while it receives nothing.
     again: Option<Instant>,
 }
 
 struct Subscription {
     client: Client,
-    /// The server's process that is subscribed.
+    /// The process of the server that is subscribed.
     pid: i64,
     word: Word,
-    /// The generation of the pool in which it began, and when it is to end: the address may lead to another server by then.
+    /// The pool's generation at the beginning, and the time when the session ends. By then the address may lead to
+    /// another server.
     life: (u64, Instant),
 }
 
 enum Word {
-    /// It is said then.
+    /// The listener sends its message to itself at this time.
     Due(Instant),
-    /// It has to be heard by then.
+    /// The message has to arrive by this time.
     Said(String, Instant),
     Heard,
 }
@@ -93,18 +98,18 @@ impl Notifier for DbStore<Postgres> {
     }
 }
 
-/// Tells other processes of what this store pushed.
+/// Tells other processes what this store pushed.
 pub(super) fn tell_of_pushes(postgres: &Postgres, news: &Notifications) -> Result<(), StoreError> {
     let message = message(news, Some(postgres.origin));
     postgres.read("telling other processes of pushes", |conn| tell(conn, postgres.home.name(), &message))
 }
 
-/// The channel is called as the schema is, so that each set of tables has its own.
+/// The channel has the name of the schema, so that each set of tables has its own channel.
 fn tell(conn: &mut dyn Conn, channel: &str, message: &str) -> Result<(), StoreError> {
     conn.query("SELECT pg_notify($1, $2)", &[channel.into(), message.into()]).map(|_| ())
 }
 
-/// A message for which only its sender listens.
+/// A message that only its sender waits for.
 fn word(token: &str) -> Notifications {
     Notifications { instances: vec![(token.into(), WORD.into())], all: false }
 }
@@ -116,14 +121,14 @@ pub(super) fn say(postgres: &Postgres) -> Result<String, StoreError> {
     Ok(token)
 }
 
-/// True when the session of this connection is given to others too. False may be chance.
+/// True if the pooler gives the session of this connection to other clients too. False may be chance.
 pub(super) fn is_shared(postgres: &Postgres, client: &mut Client) -> Result<bool, StoreError> {
-    // Where the role's default is serializable, a standby answers nothing outside of such a transaction.
+    // If the role's default is serializable, a standby answers only in a transaction with another isolation level.
     let sql = "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_backend_pid(); COMMIT";
     let own = |client: &mut Client| pid(client, sql);
     let before = own(client)?;
     for _ in 0..LOOKS {
-        // A transaction keeps whatever session it is given, perhaps that one.
+        // The open transaction keeps its session, which may be the session of `client`.
         let differs = postgres.read("looking for a pooler", |conn| {
             let rows = conn.query("SELECT pg_backend_pid()::int8", &[])?;
             let taken = rows.first().map(|found| row::int(found, 0)).transpose()?;
@@ -136,7 +141,7 @@ pub(super) fn is_shared(postgres: &Postgres, client: &mut Client) -> Result<bool
     Ok(false)
 }
 
-/// Runs statements in one session of the server, and returns the last number that one finds, which is its process.
+/// Runs statements in one session of the server, and returns the last number in their answers: the session's process.
 fn pid(client: &mut Client, sql: &str) -> Result<i64, StoreError> {
     let messages = client.simple_query(sql).map_err(|error| error::store(DOING, &error))?;
     let found = messages.iter().rev().find_map(|message| match message {
@@ -146,13 +151,14 @@ fn pid(client: &mut Client, sql: &str) -> Result<i64, StoreError> {
     found.ok_or_else(|| StoreError::new(DOING, StoreErrorKind::Corrupt, "the server does not tell its process"))
 }
 
-/// Subscribes, and returns the server's process that is subscribed.
+/// Subscribes, and returns the process of the server that is subscribed.
 pub(super) fn subscribe(postgres: &Postgres, client: &mut Client) -> Result<i64, StoreError> {
     pid(client, &postgres.home.script("LISTEN readside; SELECT pg_backend_pid()"))
 }
 
-/// Takes the subscription back. A pooler gives the session that was used last to the next client, and it may be another one
-/// than that which is subscribed: those are kept busy by transactions meanwhile. Where too many others come and go, it fails.
+/// Removes the subscription. A pooler gives the next client the session that was used last, which may not be the
+/// subscribed one. So this keeps each wrong session busy with a transaction, and tries again. It fails if many other
+/// clients use the pooler meanwhile.
 pub(super) fn unsubscribe(postgres: &Postgres, client: &mut Client, subscribed: i64) {
     if !take_back(postgres, client, subscribed, TRIES) {
         log::debug!("a session of a pooler stays subscribed, process {subscribed} of the server");
@@ -160,7 +166,7 @@ pub(super) fn unsubscribe(postgres: &Postgres, client: &mut Client, subscribed: 
 }
 
 fn take_back(postgres: &Postgres, client: &mut Client, subscribed: i64, tries: usize) -> bool {
-    // Where the connection is gone, there is nothing to say it through.
+    // If the connection is gone, nothing can be sent.
     let Ok(found) = pid(client, &postgres.home.script("UNLISTEN readside; SELECT pg_backend_pid()")) else {
         return false;
     };
@@ -176,7 +182,8 @@ fn take_back(postgres: &Postgres, client: &mut Client, subscribed: i64, tries: u
             .unwrap_or(false)
 }
 
-/// Instances by aggregate type, or `*` when they would be too many; and which store says so, if that is to pass it over.
+/// The message: instances by aggregate type, or `*` if there are too many. `from` is the store that sends it and will
+/// ignore it.
 fn message(news: &Notifications, from: Option<Uuid>) -> String {
     let from = from.map(|from| from.to_string());
     let mut by_type: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
@@ -190,8 +197,7 @@ fn message(news: &Notifications, from: Option<Uuid>) -> String {
     }
 }
 
-/// Adds the news of a message that another store than this one sent, and returns the words in it that listeners said to
-/// themselves.
+/// Adds the news of a message, unless this store sent it. Returns the words in it that listeners sent to themselves.
 pub(super) fn read(message: &str, own: Uuid, news: &mut Notifications) -> Vec<String> {
     let is_own = |from: &str| Uuid::parse_str(from) == Ok(own);
     if message.strip_prefix(EVERYTHING).is_some_and(is_own) {
@@ -213,7 +219,7 @@ pub(super) fn read(message: &str, own: Uuid, news: &mut Notifications) -> Vec<St
 }
 
 impl Subscription {
-    /// Waits for news for this long at most.
+    /// Waits for news, at most this long.
     fn hear(&mut self, own: Uuid, wait: Duration) -> Result<Notifications, StoreError> {
         if self.client.is_closed() {
             return Err(StoreError::new(DOING, StoreErrorKind::Connection, "the connection was closed"));
@@ -236,7 +242,7 @@ impl Subscription {
 }
 
 impl Listener {
-    /// How long such a message may take: as long as connecting.
+    /// How long a message to itself may take: as long as connecting.
     fn patience(&self) -> Duration {
         self.store.backend().options.connect_timeout
     }
@@ -259,7 +265,8 @@ impl Listener {
         Ok(Notifications { instances: Vec::new(), all: true })
     }
 
-    /// A session that was heard is the listener's own, and ends with its connection. Any other may be a pooler's, which goes on.
+    /// Ends the session. If the listener received its own message, the session is its own and ends with its
+    /// connection. Otherwise the session may be a pooler's and would go on, so this unsubscribes first.
     fn leave(&mut self) {
         let Some(mut session) = self.session.take() else { return };
         if !matches!(session.word, Word::Heard) {
@@ -276,7 +283,7 @@ impl Listener {
         self.again = Some(deadline(self.patience().saturating_mul(REST)));
     }
 
-    /// Sends the message, or checks whether it has arrived.
+    /// Sends the message to itself, or checks whether it has arrived.
     fn prove(&mut self) {
         let (patience, now) = (self.patience(), Instant::now());
         let Some(session) = &mut self.session else { return };

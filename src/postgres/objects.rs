@@ -1,4 +1,4 @@
-//! What belongs to tables and views of PostgreSQL, read from its catalogue as the statements that move it to new ones.
+//! Reads from PostgreSQL's catalogue what belongs to tables and views, as the statements that move it to new ones.
 //!
 //! The queries are in `objects/queries.rs`.
 
@@ -73,7 +73,7 @@ fn reference(found: &crate::db::Row) -> Result<Reference, StoreError> {
     })
 }
 
-/// A JSON array of names.
+/// Reads a JSON array of names.
 fn list(names: &str) -> Result<Vec<String>, StoreError> {
     serde_json::from_str(names).map_err(|error| StoreError::new("reading columns", StoreErrorKind::Data, error))
 }
@@ -105,7 +105,7 @@ impl Catalogue for Objects {
     fn moved(&self, conn: &mut dyn Conn, pair: &TablePair) -> Result<Vec<Step>, StoreError> {
         let params = given(pair);
         let mut moved = Vec::new();
-        // Not asked with what is carried: that makes the index which may be the identity.
+        // This query runs without `carried`, because `carried` makes the index that may be the identity.
         moved.extend(steps(conn, &format!("{GIVEN}{INDEXES}{IDENTITY}"), &params, false)?);
         for query in [TRIGGERS, RULES] {
             moved.extend(steps(conn, &format!("{GIVEN}{query}"), &params, true)?);
@@ -131,7 +131,7 @@ impl Catalogue for Objects {
         let relations = std::slice::from_ref(&pair.old);
         let own: Vec<Relation> = pair.tables.iter().chain(&pair.views).cloned().collect();
         let others = self.dependents(conn, relations, &own)?;
-        // A switch to another version leaves the old table its name, and leaves the objects that read that table.
+        // A switch to another version leaves the old table its name. Objects that read the old table stay on it.
         let stands = |one: Dependent| (format!("{} on {}", one.what, pair.old.quoted), pair.within);
         let is_left = |one: &Dependent| !one.moves || (!pair.within && one.what.starts_with("view "));
         stays.extend(others.into_iter().filter(is_left).map(stands));
@@ -175,7 +175,7 @@ impl Catalogue for Objects {
         found.iter().map(one).collect()
     }
 
-    /// Errors name constraints, and so does SQL of the service's own.
+    /// Errors name constraints, and the service's own SQL may name them too.
     fn renamed(&self, conn: &mut dyn Conn, table: &Relation, was: &str, now: &str) -> Result<Vec<Step>, StoreError> {
         steps(conn, RENAMED, &[table.quoted.as_str().into(), was.into(), now.into()], false)
     }
@@ -200,7 +200,7 @@ impl Catalogue for Objects {
         })
     }
 
-    /// Earlier servers look at what is beneath a view as the owner of the view.
+    /// Before version 15, the server reads what is beneath a view with the rights of the view's owner.
     fn not_isolating(&self, conn: &mut dyn Conn) -> Result<Option<String>, StoreError> {
         let found = version(conn)? / 10_000;
         Ok((found < 15).then(|| {

@@ -1,4 +1,4 @@
-//! How to talk to a server.
+//! Options for connections to a server.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,7 +8,8 @@ use super::home;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::setters::setters;
 
-/// How to talk to a server. A duration that is too long to be counted with, such as `Duration::MAX`, is no limit.
+/// Options for connections to a server. A duration that is too long to be counted, such as `Duration::MAX`, means no
+/// limit.
 ///
 /// # Examples
 /// ```no_run
@@ -24,44 +25,46 @@ use crate::setters::setters;
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PostgresOptions {
-    /// Connections at the same time, at most: an engine needs one for each worker and 3 more, each call of the service's own
-    /// that runs at the same time needs another one. Beside these, listening takes one and keeping leases another. A worker
-    /// that catches up reads and leases ahead on two more; where there is none, it waits until one is free. Default: 10.
+    /// The largest number of connections at the same time. An engine needs one for each worker and 3 more. Each call
+    /// of the service that runs at the same time needs another one. In addition, listening takes one, and renewing
+    /// leases takes one. A worker that catches up can use two more to read and lease ahead. If none is free, it
+    /// waits. Default: 10.
     pub max_connections: usize,
-    /// How long connecting to each address, or waiting for a free connection, may take. `connect_timeout` of the connection
-    /// string counts more. Default: 5 s.
+    /// How long connecting to each address, or waiting for a free connection, may take. `connect_timeout` in the
+    /// connection string takes precedence. Default: 5 s.
     pub connect_timeout: Duration,
-    /// How long a statement waits for a lock, for instance of another push to the same instance. Zero: not at all.
-    /// Default: 5 s.
+    /// How long a statement waits for a lock, for instance of another push to the same instance. With zero it does
+    /// not wait. Default: 5 s.
     pub lock_timeout: Duration,
-    /// How long a statement may run, and, without `tcp_user_timeout` in the connection string, how long what was sent may
-    /// stay without a receipt. Default: 30 s.
+    /// How long a statement may run. Without `tcp_user_timeout` in the connection string, this is also how long sent
+    /// data may stay unacknowledged. Default: 30 s.
     pub statement_timeout: Duration,
-    /// How long a transaction may be idle before the server ends it, so that a stopped process lets go of its locks. Once an
-    /// engine runs on the store, half of its lease at most, but a second at least. Default: 15 s.
+    /// How long a transaction may be idle before the server ends it, so that a stopped process releases its locks.
+    /// When an engine runs on the store, this is at most half of its lease, but at least one second. Default: 15 s.
     pub idle_in_transaction_timeout: Duration,
-    /// How long a connection is used at most, up to a fifth less by chance, so that a changed address is noticed.
-    /// Zero: for one call only. Default: 30 min.
+    /// How long a connection is used at most, so that a changed address is noticed. Each connection's time is up to a
+    /// fifth shorter, at random. With zero a connection serves one call. Default: 30 min.
     pub max_lifetime: Duration,
-    /// How long a connection that nobody uses is kept; looked at when another one is taken or given back. Zero: not at all.
-    /// Default: 10 min.
+    /// How long an unused connection is kept. This is checked when a connection is taken or given back. With zero no
+    /// unused connection is kept. Default: 10 min.
     pub idle_timeout: Duration,
-    /// The connector for TLS in place of the feature `tls`, also without it. Where the connection string names no
-    /// `sslmode`, TLS has to be spoken then. Default: none.
+    /// A connector for TLS that replaces the feature `tls`, and works without it too. TLS is then required, unless
+    /// the connection string names an `sslmode`. Default: none.
     pub connector: Option<PostgresConnector>,
-    /// Where the connection string says nothing, libpq's variables count: `PGHOST`, `PGUSER`, `PGSERVICE`, `PGPASSFILE`,
-    /// `PGSSLMODE` and so on. See [`from_env`](Self::from_env). Default: no.
+    /// Reads libpq's variables for what the connection string does not say: `PGHOST`, `PGUSER`, `PGSERVICE`,
+    /// `PGPASSFILE`, `PGSSLMODE` and so on. See [`from_env`](Self::from_env). Default: no.
     pub environment: bool,
-    /// A connection string by which one listens for pushes of other processes, past a pooler in transaction mode, in which a
-    /// LISTEN hears nothing. It has to name the same database. Default: none, as all else.
+    /// A connection string for listening to pushes of other processes. Use it to go past a pooler in transaction
+    /// mode, where LISTEN hears nothing. It has to name the same database. Default: none, which listens through the
+    /// same address as everything else.
     pub listen_url: Option<String>,
-    /// The schema of the engine's own tables, so that independent sets of them live in one database, each with its own
-    /// events. Up to 63 small letters, digits and `_`; not one of the server's own (`pg_…`). Read tables are where their
-    /// projections say. Default: `readside`.
+    /// The schema of the engine's own tables. With several schemas, independent sets of tables live in one database,
+    /// each with its own events. The name has up to 63 small letters, digits and `_`, and is not one of the server's
+    /// own (`pg_…`). Read tables are where their projections say. Default: `readside`.
     pub schema: String,
 }
 
-/// Without the secrets of `listen_url`.
+/// Leaves out the secrets of `listen_url`.
 impl fmt::Debug for PostgresOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PostgresOptions")
@@ -113,8 +116,8 @@ setters! { PostgresOptions:
 }
 
 impl PostgresOptions {
-    /// The default options, with libpq's variables where the connection string says nothing. They are read once, when the
-    /// store connects.
+    /// The default options, with libpq's variables for what the connection string does not say. The store reads the
+    /// variables once, when it connects.
     ///
     /// # Examples
     /// ```no_run
@@ -128,7 +131,8 @@ impl PostgresOptions {
         Self { environment: true, ..Self::default() }
     }
 
-    /// Names the first value with which nothing could be done; a schema is not shown, as it may be a slip.
+    /// Names the first value that cannot be used. It does not show a wrong schema name, which may be a secret in the
+    /// wrong place.
     pub(super) fn check(&self) -> Result<(), StoreError> {
         let zero = [
             ("max_connections", self.max_connections == 0),

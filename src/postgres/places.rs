@@ -1,4 +1,4 @@
-//! Remembers where read tables are, so that not each transaction has to ask.
+//! Remembers where read tables are, so that not every transaction has to ask.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,14 +7,15 @@ use parking_lot::Mutex;
 
 use crate::state::ProjectionKey;
 
-/// Where the tables of builds are, as many as there are in the code; they were those that were made for them. That is believed
-/// until a new connection is made, which may lead to another database, or until a statement does not find its table.
+/// Where the tables of builds are, for the builds in the code. When this was read, the tables were those made for the
+/// build. An entry is valid until a new connection is made, which may lead to another database, or until a statement
+/// does not find its table.
 #[derive(Debug, Default)]
 pub(super) struct TableSchemas(Mutex<KnownSchemas>);
 
 #[derive(Debug, Default)]
 struct KnownSchemas {
-    /// Grows each time that all is forgotten.
+    /// Grows each time when all entries are forgotten.
     generation: u64,
     schemas: HashMap<ProjectionKey, Place>,
 }
@@ -22,12 +23,12 @@ struct KnownSchemas {
 /// Where the tables of a build are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Place {
-    /// The schema on record; none of a build whose code names one.
+    /// The schema on record. `None` for a build whose code names one.
     pub(super) schema: Option<Arc<str>>,
 }
 
 impl TableSchemas {
-    /// To tell whether all was forgotten since.
+    /// Tells a caller whether all entries were forgotten since an earlier call.
     pub(super) fn generation(&self) -> u64 {
         self.0.lock().generation
     }
@@ -36,7 +37,7 @@ impl TableSchemas {
         self.0.lock().schemas.get(build).cloned()
     }
 
-    /// Keeps what was read in this generation.
+    /// Keeps an entry, if it was read in this generation.
     pub(super) fn keep(&self, generation: u64, build: &ProjectionKey, place: &Place) {
         let mut known = self.0.lock();
         if known.generation == generation {

@@ -1,5 +1,5 @@
-//! Connections to a server: check-out with a deadline, a look at the health of idle ones, a bound on their number, and a
-//! longest life.
+//! Connections to a server: check-out with a deadline, a health check of idle connections, and limits on their number
+//! and lifetime.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,10 +17,10 @@ use super::options::PostgresOptions;
 use crate::clock::{deadline, spoken};
 use crate::error::{StoreError, StoreErrorKind};
 
-/// A connection that was idle for longer is asked whether it lives before it is used.
+/// A connection that was idle for longer is checked before it is used.
 const DOUBTFUL: Duration = Duration::from_secs(10);
 
-/// How long that may take.
+/// How long that check may take.
 const HEALTH_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The server takes no more connections.
@@ -32,7 +32,7 @@ pub(super) struct Pool {
     address: Address,
     options: PostgresOptions,
     limit: usize,
-    /// As whom the server lets these connections in.
+    /// The role of these connections on the server.
     role: String,
     state: Mutex<State>,
     freed: Condvar,
@@ -41,7 +41,7 @@ pub(super) struct Pool {
 
 #[derive(Default)]
 struct State {
-    /// The connection that came back last is used first, so that surplus ones become old and are closed.
+    /// The connection that came back last is used first. So surplus connections grow old and are closed.
     idle: Vec<Idle>,
     /// Connections that exist, idle or not.
     open: usize,
@@ -61,9 +61,10 @@ impl Idle {
 /// How connections of all pools of a store ended.
 #[derive(Debug, Default)]
 struct Endings {
-    /// Rises whenever a connection is lost, or dropped because of an answer of the server.
+    /// Rises whenever a connection is lost, or is given up because of an answer of the server.
     generation: AtomicU64,
-    /// Rises whenever the server says that it goes, or is none that can be written to: what was connected before goes too.
+    /// Rises whenever the server says that it shuts down or can no longer be written to. Connections from before are
+    /// then given up too.
     era: AtomicU64,
 }
 
@@ -80,7 +81,7 @@ impl Endings {
     }
 }
 
-/// The address, without user and password.
+/// Shows the address without user and password.
 impl std::fmt::Debug for Pool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let state = self.state.lock();
@@ -108,8 +109,8 @@ impl Pool {
         Ok(pool)
     }
 
-    /// A pooler in statement mode accepts a connection and ends it at BEGIN, in most cases before the client hears why.
-    /// So if two connections are accepted and both end at BEGIN, there is such a pooler.
+    /// A pooler in statement mode accepts a connection and ends it at BEGIN. In most cases the client does not get
+    /// the reason. So if the server accepts two connections and ends both at BEGIN, this reports such a pooler.
     fn without_transactions(&self, error: StoreError) -> StoreError {
         let doing = "beginning a transaction";
         let Ok(mut link) = self.connect(doing) else { return error };
@@ -127,19 +128,20 @@ impl Pool {
         Self { address, options, limit, role, state: Mutex::default(), freed: Condvar::new(), endings }
     }
 
-    /// One more connection, for what must not wait for those of this pool.
+    /// A pool of one more connection, for work that must not wait for the connections of this pool.
     pub(super) fn reserve(&self) -> Self {
         let (address, options) = (self.address.clone(), self.options.clone());
         Self::new(address, options, 1, self.role.clone(), Arc::clone(&self.endings))
     }
 
-    /// One more connection by another way, under the same name.
+    /// A pool of one more connection to another address, under the same name.
     pub(super) fn elsewhere(&self, mut address: Address) -> Self {
         address.name = Arc::clone(&self.address.name);
         Self::new(address, self.options.clone(), 1, self.role.clone(), Arc::clone(&self.endings))
     }
 
-    /// The name that new connections of this pool and its reserve bear in the server's lists. Idle ones make way for such.
+    /// Sets the name that new connections of this pool and its reserve have in the server's lists. Closes the idle
+    /// connections, which have the old name.
     pub(super) fn call_itself(&self, name: &str) {
         *self.address.name.lock() = Some(name.to_owned());
         let idle = std::mem::take(&mut self.state.lock().idle);
@@ -153,12 +155,13 @@ impl Pool {
         &self.role
     }
 
-    /// How often connections of this pool and its reserve were lost, or given up because of what the server said.
+    /// How often connections of this pool and its reserve were lost, or given up because of the server's answer.
     pub(super) fn generation(&self) -> u64 {
         self.endings.generation.load(Ordering::SeqCst)
     }
 
-    /// A connection, idle or new, as soon as there is one; one deadline for waiting and for connecting to the first address.
+    /// Takes an idle connection or opens a new one, as soon as possible. One deadline covers the wait and connecting
+    /// to the first address.
     pub(super) fn check_out(&self, doing: &str) -> Result<Checked<'_>, StoreError> {
         self.check_out_within(doing, self.options.connect_timeout)
     }
@@ -166,7 +169,7 @@ impl Pool {
     pub(super) fn check_out_within(&self, doing: &str, patience: Duration) -> Result<Checked<'_>, StoreError> {
         let (since, deadline) = (Instant::now(), deadline(patience));
         self.close_ended();
-        // What the server said to a connection too many, while others of this pool may come back.
+        // The server's refusal because of too many connections. Another connection of this pool may still come back.
         let mut crowded = None;
         let mut state = self.state.lock();
         loop {
@@ -186,7 +189,7 @@ impl Pool {
                 state = self.state.lock();
                 state.open -= 1;
                 if state.open == 0 || error.code() != Some(CROWDED) {
-                    // Another caller that waits for the place may have more luck.
+                    // Another caller that waits for this place may succeed.
                     self.freed.notify_one();
                     return Err(error);
                 }
@@ -195,7 +198,7 @@ impl Pool {
                 let why = || format!("all {} connections were in use for {}", state.open, spoken(since.elapsed()));
                 return Err(crowded.unwrap_or_else(|| StoreError::new(doing, StoreErrorKind::Timeout, why())));
             } else {
-                // One came back, or ended, which leaves room on the server.
+                // A connection came back or ended. If it ended, the server has room for another one.
                 crowded = None;
             }
         }
@@ -231,19 +234,19 @@ impl Pool {
         }
     }
 
-    /// A connection that is not one of the pool's.
+    /// A new connection that does not belong to the pool.
     pub(super) fn connect_anew(&self, doing: &str) -> Result<Client, StoreError> {
         self.connect(doing)?.into_client(doing)
     }
 
-    /// As [`connect_anew`](Self::connect_anew), with what is known of it.
+    /// As [`connect_anew`](Self::connect_anew), with what is known about the connection.
     pub(super) fn connect(&self, doing: &str) -> Result<Link, StoreError> {
         let patience = self.options.connect_timeout;
         self.connect_within(doing, deadline(patience), patience)
     }
 
     fn connect_within(&self, doing: &str, first: Instant, patience: Duration) -> Result<Link, StoreError> {
-        // What is connected to may be gone before that is done.
+        // The era is read first: the server may go away while the connection is being made.
         let era = self.endings.era();
         let dialed = dial::connect(&self.address, first, patience, doing)?;
         let mut link = Link::new(dialed.client, self.options.max_lifetime, era, dialed.access, dialed.channel);
@@ -257,13 +260,13 @@ fn is_thrown_out(error: &StoreError) -> bool {
     matches!(error.kind(), StoreErrorKind::Connection | StoreErrorKind::Unsupported)
 }
 
-/// Refuses a server that cannot be used; returns the role.
+/// Refuses a server that cannot be used. Returns the role of the connection.
 fn check_server(client: &mut Client) -> Result<String, StoreError> {
     let doing = "looking at the version of the server";
     let sql = "SELECT current_setting('server_version_num')::int8, current_setting('server_encoding'), \
          current_user::text";
     let failed = |error: postgres::Error| error::store(doing, &error);
-    // Where the role's default is serializable, a standby answers nothing outside of such a transaction.
+    // If the role's default is serializable, a standby answers only in a transaction with another isolation level.
     let begun = client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).read_only(true).start();
     let mut transaction = begun.map_err(failed)?;
     let row = transaction.query_typed_one(sql, &[]).map_err(failed)?;
@@ -281,10 +284,10 @@ fn check_server(client: &mut Client) -> Result<String, StoreError> {
     row.try_get(2).map_err(failed)
 }
 
-/// A connection in use. It goes back when it is clean and may live on, and is closed otherwise.
+/// A connection in use. It goes back to the pool if it is clean and may live on. Otherwise it is closed.
 pub(super) struct Checked<'p> {
     pool: &'p Pool,
-    /// Empty only when it is dropped.
+    /// `None` only while it is dropped.
     link: Option<Link>,
     is_reused: bool,
     clean: bool,
@@ -296,29 +299,30 @@ impl<'p> Checked<'p> {
         Self { pool, link: Some(link), is_reused, clean: true, end: None }
     }
 
-    /// It may have ended while it was idle, as all do when a server restarts.
+    /// True if the connection was idle before. It may have ended meanwhile, as all connections do when a server
+    /// restarts.
     pub(super) fn is_reused(&self) -> bool {
         self.is_reused
     }
 
-    /// What the server let this role do when it was connected to.
+    /// What the server let this role do when the connection was opened.
     pub(super) fn access(&self) -> Access {
         self.link.as_ref().map_or(Access::Writes, Link::access)
     }
 
-    /// The connection, which is not clean from now on.
+    /// The connection. It is not clean from now on.
     pub(super) fn client_in_use(&mut self, doing: &str) -> Result<&mut Client, StoreError> {
         self.clean = false;
         let gone = || StoreError::new(doing, StoreErrorKind::Connection, "the connection is gone");
         self.link.as_mut().ok_or_else(gone)?.client(doing)
     }
 
-    /// No transaction is open on it any more.
+    /// Marks the connection as clean: no transaction is open on it any more.
     pub(super) fn clean(&mut self) {
         self.clean = true;
     }
 
-    /// It is to be given up, if there is a reason.
+    /// Marks the connection to be given up, if `end` says so.
     pub(super) fn ends(&mut self, end: Option<End>) {
         self.end = self.end.max(end);
     }

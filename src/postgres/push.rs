@@ -1,4 +1,4 @@
-//! What a push does in this database: counters are locked by one statement, and all it stores is written by another.
+//! Pushes on this database: one statement locks the counters, and another one writes everything that the push stores.
 
 use std::sync::Arc;
 
@@ -11,14 +11,15 @@ use crate::db::{Append, Counter, Counters};
 use crate::error::StoreError;
 use crate::event::Event;
 
-/// With stale statistics the planner might look for versions along another index and sort; from now on it does not.
+/// With stale statistics the planner might look for versions along another index and sort. This setting prevents that
+/// for the rest of the transaction.
 const LOCK: &str = "SELECT instance_id, head, head_event, greatest(head_at, clock_timestamp()), \
      closed_at IS NOT NULL, \
      CASE WHEN head > removed THEN head_at END, set_config('enable_sort', 'off', true) \
      FROM readside.instances WHERE instance_id = ANY($1)";
 
-/// Where one of several does not exist yet, none is locked: the push that makes it may wait for others that make it, too, and
-/// these for the ones that do exist.
+/// If one of several counters does not exist yet, none is locked. The push that creates it may have to wait for
+/// another push that creates it too, and that push may wait for the existing counters.
 const IF_ALL_ARE_THERE: &str =
     " AND (SELECT count(*) FROM readside.instances WHERE instance_id = ANY($1)) = cardinality($1)";
 
@@ -62,7 +63,8 @@ pub(super) fn append<C: GenericClient>(session: &mut Session<'_, C>, append: &Ap
     session.touch(&sql, &params, "storing events").map(|_| ())
 }
 
-/// The values of one column, one for each row; a single one when all are the same, which the server has less work with.
+/// The values of one column, one for each row. If all are the same, only one value is sent, which costs the server
+/// less.
 struct Column<'a> {
     name: &'static str,
     same: bool,
@@ -70,7 +72,7 @@ struct Column<'a> {
     kind: Type,
 }
 
-/// A type, and that of its arrays.
+/// A type, and the type of its arrays.
 type Types = (Type, Type);
 
 const TEXT: Types = (Type::TEXT, Type::TEXT_ARRAY);
@@ -134,7 +136,7 @@ fn names(columns: &[Column<'_>]) -> String {
     columns.iter().map(|column| column.name).collect::<Vec<_>>().join(", ")
 }
 
-/// The rows of these columns; adds the parameters.
+/// A query that gives the rows of these columns. It adds its parameters to `params`.
 fn select<'c>(columns: &'c [Column<'_>], params: &mut Vec<(&'c (dyn ToSql + Sync), Type)>) -> String {
     let (mut results, mut arrays, mut names) = (Vec::new(), Vec::new(), Vec::new());
     for column in columns {

@@ -1,4 +1,4 @@
-//! Reads that a service writes, and connections that are lent to it.
+//! The service's own queries, and connections that the store lends to the service.
 
 use std::time::Duration;
 
@@ -14,20 +14,21 @@ use crate::db::{DbStore, EachRow, OwnQuery, Reader};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::value::refuse_nul;
 
-/// Rows of one part of a long read.
+/// How many rows of a long read are fetched at a time.
 const PART: usize = 200;
 
-/// The server's code for a write in a transaction that only reads.
+/// The server's code for a write in a read-only transaction.
 const READ_ONLY: &str = "25006";
 
-/// Undoes what a service may have set for its session. Prepared statements stay, for their owner.
+/// Undoes what a service may have set for the session. Prepared statements stay, for the service to use again.
 const RESET: &str = "RESET SESSION AUTHORIZATION; RESET ALL; CLOSE ALL; UNLISTEN *; SELECT pg_advisory_unlock_all(); \
      DISCARD TEMP";
 
 impl DbStore<Postgres> {
-    /// Lends one of the pool's connections, so that a service needs no second pool: in a read-only transaction, as of
-    /// one snapshot (`REPEATABLE READ`), in which a statement takes 30 seconds at most ([`reader`](Self::reader) sets
-    /// another time). It is rolled back at the end, and what was set for the session is set back.
+    /// Lends one of the pool's connections, so that a service needs no second pool. The connection is in a read-only
+    /// transaction that sees one snapshot (`REPEATABLE READ`). A statement may take 30 seconds
+    /// ([`reader`](Self::reader) sets another time). At the end the transaction is rolled back, and the settings of
+    /// the session are reset.
     ///
     /// # Examples
     /// ```no_run
@@ -50,9 +51,9 @@ impl DbStore<Postgres> {
         self.reader().with_client(work)
     }
 
-    /// Lends a connection of the pool's with a transaction that may write: rows of a service and events
-    /// ([`push_in`](Self::push_in)) are stored together. It is committed when `work` returns `Ok`, and rolled back otherwise.
-    /// Fire the token of `push_in` after that. A statement takes as long as
+    /// Lends a connection of the pool with a transaction that may write, so that rows of a service and events
+    /// ([`push_in`](Self::push_in)) are stored together. The transaction is committed if `work` returns `Ok`, and
+    /// rolled back otherwise. Fire the token of `push_in` after that. A statement may take as long as
     /// [`PostgresOptions::statement_timeout`](crate::PostgresOptions) allows.
     ///
     /// # Examples
@@ -69,9 +70,8 @@ impl DbStore<Postgres> {
     /// # Ok::<(), readside::Error>(())
     /// ```
     ///
-    /// # Errors
-    /// The error of `work`, or of the database; `CommitUnknown` when the connection was lost during the commit. An
-    /// error that `work` passes over, without a savepoint, is `Usage`: nothing could be committed.
+    /// The error of `work`, or of the database. `CommitUnknown` if the connection was lost during the commit. `Usage`
+    /// if `work` ignored an error of a statement without a savepoint: then nothing could be committed.
     pub fn with_transaction<T, E: From<StoreError>>(
         &self,
         work: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>,
@@ -103,12 +103,12 @@ impl Reader<'_, Postgres> {
 struct Lending<'d> {
     read_only: bool,
     doing: &'d str,
-    /// For each statement.
+    /// The time limit for each statement.
     within: Duration,
 }
 
 impl Postgres {
-    /// The times of a transaction of the service's own.
+    /// The time limits of a service's own transaction.
     fn times(&self, within: Duration) -> String {
         let lock = millis(self.options.lock_timeout.min(within));
         format!(
@@ -138,10 +138,10 @@ fn lend<T, E: From<StoreError>>(
     }
 }
 
-/// Whether the connection still lives; nothing is lost with one that ended while it was idle.
+/// True if the connection is still alive. Nothing is lost with a connection that ended while it was idle.
 fn begins(checked: &mut Checked<'_>, lending: &Lending<'_>) -> Result<bool, StoreError> {
     let client = checked.client_in_use(lending.doing)?;
-    // Any answer will do.
+    // Any answer proves that the connection is alive.
     let outcome = link::guarded(lending.doing, || client.batch_execute("SELECT 1"))?;
     let Err(error) = outcome.map_err(|error| error::store(lending.doing, &error)) else { return Ok(true) };
     let end = error::end(&error);
@@ -157,12 +157,12 @@ fn lend_on<T, E: From<StoreError>>(
 ) -> Result<T, E> {
     let doing = lending.doing;
     let failed = |error: postgres::Error| error::store(doing, &error);
-    // Until it is clean again, dropping it closes the connection, and with it the transaction.
+    // Until the connection is clean again, dropping it closes it, which ends the transaction.
     let client = checked.client_in_use(doing)?;
     let begun = if lending.read_only {
         client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start()
     } else {
-        // A `default_transaction_read_only` that a person has set holds.
+        // This obeys a `default_transaction_read_only` that a person has set.
         client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start()
     };
     let mut transaction = begun.map_err(failed)?;
@@ -183,7 +183,7 @@ fn lend_on<T, E: From<StoreError>>(
     Ok(done)
 }
 
-/// The server would answer the commit of a transaction in which an error was passed over by rolling back.
+/// Commits, unless a statement of the transaction failed. The server would answer such a commit by rolling back.
 fn commit(mut transaction: Transaction<'_>, doing: &str) -> Result<(), StoreError> {
     if let Err(error) = transaction.batch_execute("SELECT 1") {
         let error = error::store(doing, &error);
@@ -236,7 +236,7 @@ fn rows(client: &mut Client, query: &OwnQuery<'_>, each: EachRow<'_>) -> Result<
     }
 }
 
-/// False when no more are wanted.
+/// Hands out rows. Returns false if the caller wants no more.
 fn hand_out(found: &[postgres::Row], query: &OwnQuery<'_>, each: EachRow<'_>) -> Result<bool, StoreError> {
     let Some(first) = found.first() else { return Ok(true) };
     let names: Vec<String> = first.columns().iter().map(|column| column.name().to_owned()).collect();
@@ -249,7 +249,7 @@ fn hand_out(found: &[postgres::Row], query: &OwnQuery<'_>, each: EachRow<'_>) ->
     Ok(true)
 }
 
-/// If a read tries to write, that is its own error, and says nothing about the server.
+/// A read that tries to write is an error of the caller, and says nothing about the server.
 fn of_read(doing: &str, error: &postgres::Error) -> StoreError {
     match error.as_db_error().filter(|db| db.code().code() == READ_ONLY) {
         Some(db) => StoreError::new(doing, StoreErrorKind::Usage, db.message().to_owned())

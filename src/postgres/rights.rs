@@ -1,4 +1,4 @@
-//! What a role needs to run engines on what an owner has set up, as statements that grant it.
+//! The rights that a role needs to run engines on tables of another owner, as statements that grant them.
 //!
 //! To run means: to push, project, record and retry failures, pause, and carry out commands that change no tables.
 //! Set-up, rebuilds and switches need the owner of the tables. So do redacting, removing and archiving, which change
@@ -12,7 +12,7 @@ use crate::projection::Projection;
 use crate::sql::{self, Dialect};
 use crate::value::Value;
 
-/// What running does with the engine's own tables. The trigger that notes set-backs updates `projections`.
+/// What running engines do with the engine's own tables. The trigger that notes set-backs updates `projections`.
 const ENGINE: [(&str, &[&str]); 17] = [
     ("schema_migrations", &["SELECT"]),
     ("store", &["SELECT"]),
@@ -33,20 +33,20 @@ const ENGINE: [(&str, &[&str]); 17] = [
     ("standstills", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
 ];
 
-/// A read model's table.
+/// What they do with a table of a read model.
 const TABLE: &[&str] = &["SELECT", "INSERT", "UPDATE", "DELETE"];
 
-/// The view on it that readers use.
+/// What they do with the view that readers use.
 const VIEW: &[&str] = &["SELECT"];
 
 const USAGE: &[&str] = &["USAGE"];
 
-/// Rights on one thing.
+/// Rights on one schema or relation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Grant {
     privileges: Vec<&'static str>,
     schema: String,
-    /// None for the schema itself.
+    /// `None` for the schema itself.
     relation: Option<String>,
 }
 
@@ -79,7 +79,7 @@ impl std::fmt::Display for Grant {
     }
 }
 
-/// The statements that let a role run these projections; without any, all that are registered in the database.
+/// The statements that let a role run these projections. An empty list means all that are registered in the database.
 pub(super) fn grants(postgres: &Postgres, role: &str, projections: &[&Projection]) -> Result<String, SetupError> {
     let doing = format!("writing what role {role:?} needs");
     if role.is_empty() || role.contains('\0') {
@@ -96,13 +96,13 @@ pub(super) fn grants(postgres: &Postgres, role: &str, projections: &[&Projection
     Ok(lines.join("\n"))
 }
 
-/// On the engine's own tables.
+/// Rights on the engine's own tables.
 fn of_engine(home: &str) -> Vec<Grant> {
     let tables = ENGINE.iter().map(|(name, privileges)| Grant::on_relation(home, name, privileges));
     std::iter::once(Grant::on_schema(home)).chain(tables).collect()
 }
 
-/// On the tables of projections by their definitions.
+/// Rights on the tables of these projections, by their definitions.
 fn of_defined(conn: &mut dyn Conn, projections: &[&Projection]) -> Result<Vec<Grant>, StoreError> {
     let mut grants = Grants::default();
     for projection in projections {
@@ -123,7 +123,7 @@ fn of_defined(conn: &mut dyn Conn, projections: &[&Projection]) -> Result<Vec<Gr
     Ok(grants.all)
 }
 
-/// On all tables of projections that the database knows, whatever version or build they belong to.
+/// Rights on all tables of projections that the database knows, of every version and build.
 fn of_registered(conn: &mut dyn Conn) -> Result<Vec<Grant>, StoreError> {
     let mut grants = Grants::default();
     for owned in conn.query("SELECT table_name FROM readside.projection_tables ORDER BY table_name", &[])? {
@@ -136,7 +136,7 @@ fn of_registered(conn: &mut dyn Conn) -> Result<Vec<Grant>, StoreError> {
     Ok(grants.all)
 }
 
-/// Each schema is granted once, before what is in it.
+/// Grants in order: each schema once, before its relations.
 #[derive(Default)]
 struct Grants {
     all: Vec<Grant>,
@@ -152,8 +152,8 @@ impl Grants {
     }
 }
 
-/// The schema of a table or view, and what running does with it. Where no schema is given, that in which this role
-/// finds it comes first; but it finds nothing in a schema that it may not use.
+/// The schema of a table or view, and what running engines do with it. If no schema is given, the one in which this
+/// role finds the relation comes first. But a role finds nothing in a schema that it may not use.
 fn found(
     conn: &mut dyn Conn,
     schema: Option<&str>,
@@ -169,20 +169,20 @@ fn found(
     Ok(Some((row::text(found, 0)?.to_owned(), if row::truth(found, 1)? { VIEW } else { TABLE })))
 }
 
-/// Where set-up makes what has no schema in its name.
+/// The schema in which set-up creates tables whose names have no schema.
 fn current_schema(conn: &mut dyn Conn) -> Result<String, StoreError> {
     let rows = conn.query("SELECT coalesce(current_schema()::text, 'public')", &[])?;
     rows.first().map_or(Ok("public".to_owned()), |found| row::text(found, 0).map(str::to_owned))
 }
 
-/// What this role lacks for running.
+/// The rights that this role lacks for running engines.
 #[derive(Debug)]
 pub(super) struct Lacking {
     pub(super) role: String,
     pub(super) grants: Vec<Grant>,
-    /// The tables of projections could not be looked at, because the role may not read which there are.
+    /// True if the tables of projections could not be checked, because the role may not read which tables there are.
     pub(super) partly: bool,
-    /// All of it belongs to this role: it may set up and rebuild.
+    /// True if this role owns everything, so that it may set up and rebuild.
     pub(super) is_owner: bool,
 }
 
@@ -199,7 +199,7 @@ impl Lacking {
     }
 }
 
-/// Finds the rights that the role of this connection lacks to run on what is set up.
+/// Finds the rights that the role of this connection lacks for running engines.
 pub(super) fn lacking(conn: &mut dyn Conn) -> Result<Lacking, StoreError> {
     let role = conn.query("SELECT current_user::text", &[])?;
     let role = role.first().map_or(Ok(""), |found| row::text(found, 0))?.to_owned();
@@ -240,7 +240,7 @@ pub(super) fn under_policies(conn: &mut dyn Conn) -> Result<(Vec<String>, Vec<St
     Ok((tables, statements))
 }
 
-/// Those of these rights that this role lacks. A missing object does not count as denied.
+/// The part of these rights that this role lacks. A missing object does not count.
 fn denied(conn: &mut dyn Conn, wanted: &[Grant]) -> Result<Vec<Grant>, StoreError> {
     let single = |grant: &Grant| -> Vec<Grant> {
         grant.privileges.iter().map(|one| Grant { privileges: vec![*one], ..grant.clone() }).collect()

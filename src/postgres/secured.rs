@@ -14,15 +14,16 @@ use super::security::{Security, Try};
 use super::tls::{self, Fault, Level, Tls};
 use crate::error::{StoreError, StoreErrorKind};
 
-/// A try to connect that failed.
+/// A failed attempt to connect.
 pub(super) struct Failed {
     pub(super) error: StoreError,
-    /// TLS may be to blame, or that there was none.
+    /// True if TLS, or the lack of it, may be the cause.
     pub(super) may_be_tls: bool,
 }
 
 impl Failed {
-    /// Says where passwords are looked for, where one was missing; `is_open` where a file of them did not count.
+    /// If a password was missing, adds where passwords are looked for. `is_open` is true if a password file was
+    /// ignored, because others may read it.
     pub(super) fn with_passwords(mut self, is_open: bool) -> Self {
         let is_missing = self.error.kind() == StoreErrorKind::Denied && self.error.code().is_none();
         if is_missing && is_open {
@@ -34,7 +35,7 @@ impl Failed {
     }
 }
 
-/// One try to connect.
+/// Tries once to connect.
 pub(super) fn connect(
     config: &Config,
     security: &Security,
@@ -61,16 +62,16 @@ pub(super) fn connect(
     Err(failed(error, begun))
 }
 
-/// When a server refuses a client, the cause may be TLS, because its rules (`pg_hba.conf`) depend on TLS too. The same
-/// holds for a pooler. `is_sure` says that it is known whether the connection used TLS. Unlike libpq, a wrong password
-/// is not sent a second time, which might be in plain text.
+/// When a server refuses a client, the cause may be TLS, because its rules (`pg_hba.conf`) depend on TLS too. The
+/// same holds for a pooler. `is_sure` is true if it is known whether the connection used TLS. Unlike libpq, this does
+/// not send a wrong password a second time, which might be in plain text.
 fn failed(error: StoreError, is_sure: bool) -> Failed {
     let of_rules = matches!(error.code(), Some("28000" | "08P01"));
     let may_be_tls = is_sure && (of_rules || error.kind() == StoreErrorKind::Insecure);
     Failed { error, may_be_tls }
 }
 
-/// A handshake that did not come about.
+/// The error of a failed TLS handshake.
 fn refused(met: &postgres::Error, doing: &str) -> Option<StoreError> {
     if !met.to_string().contains("TLS handshake") {
         return None;
@@ -86,7 +87,7 @@ fn refused(met: &postgres::Error, doing: &str) -> Option<StoreError> {
     })
 }
 
-/// What has looked at the server's certificate.
+/// What has checked the server's certificate.
 enum Link {
     Own,
     #[cfg(feature = "tls")]
@@ -138,7 +139,7 @@ impl Link {
         }
     }
 
-    /// What was wrong with a certificate, the server's or the client's.
+    /// What was wrong with a certificate of the server or of the client.
     fn fault(&self, met: &postgres::Error, doing: &str) -> Option<StoreError> {
         match self {
             Self::Own => {

@@ -6,7 +6,7 @@ use postgres::config::{ChannelBinding, SslMode, SslNegotiation};
 
 use crate::conninfo::{Fault, Parts};
 
-/// How much a link has to be protected.
+/// How much protection a link needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Mode {
     Disable,
@@ -17,25 +17,26 @@ pub(super) enum Mode {
     VerifyFull,
 }
 
-/// What the string says of TLS.
+/// What the connection string says about TLS.
 #[derive(Clone)]
 pub(super) struct Security {
     pub(super) mode: Mode,
-    /// The string says that.
+    /// True if the string names the mode.
     pub(super) is_said: bool,
     pub(super) binding: ChannelBinding,
-    /// TLS begins without a question.
+    /// True if TLS begins without asking the server first.
     is_direct: bool,
     pub(super) papers: Papers,
 }
 
-/// Where certificates are, and what the client offers to the server. Never shows paths: they may be part of a password.
+/// Where certificates are, and what the client offers to the server. It never shows paths, because they may be a part
+/// of a password.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Papers {
     pub(super) roots: Roots,
-    /// Revoked certificates.
+    /// The file of revoked certificates.
     pub(super) revoked: Option<PathBuf>,
-    /// None that is shown to the server, also where there is one.
+    /// True if the client shows no certificate, even if it has one.
     pub(super) has_none: bool,
     pub(super) certificate: Option<PathBuf>,
     pub(super) key: Option<PathBuf>,
@@ -46,14 +47,14 @@ pub(super) struct Papers {
 /// Whose certificates are trusted.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) enum Roots {
-    /// Those in a file of the user's, if there is one.
+    /// Those in the user's default file, if it exists.
     Usual,
     File(PathBuf),
-    /// Those that this machine trusts.
+    /// Those that the operating system trusts.
     System,
 }
 
-/// Which versions of TLS are spoken.
+/// Which versions of TLS are allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Versions {
     Both,
@@ -61,17 +62,17 @@ pub(super) enum Versions {
     Only13,
 }
 
-/// One try to connect.
+/// One attempt to connect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Try {
     Plain,
-    /// TLS, or plain text where the server does not speak TLS.
+    /// TLS, or plain text if the server does not support TLS.
     Asked,
     Tls,
 }
 
 impl Security {
-    /// With a custom connector, the string does not say what to trust.
+    /// A custom connector decides what to trust, so the string must not say it.
     pub(super) fn read(parts: &Parts, has_own_connector: bool) -> Result<Self, Fault> {
         let modes = [
             ("disable", Mode::Disable),
@@ -131,7 +132,7 @@ impl Security {
         Err(Fault::Tls(why.unwrap_or("sslmode")))
     }
 
-    /// The tries, of which each but the first is made when those before it were refused for the sake of TLS.
+    /// The attempts in order. Each one after the first is made only if the attempts before it failed because of TLS.
     pub(super) fn tries(&self, is_socket: bool, speaks_tls: bool) -> &'static [Try] {
         match self.mode {
             _ if is_socket || !speaks_tls => &[Try::Plain],
@@ -148,7 +149,7 @@ impl Security {
 }
 
 impl Try {
-    /// As the driver has it.
+    /// The mode for the driver.
     pub(super) fn mode(self) -> SslMode {
         match self {
             Self::Plain => SslMode::Disable,
@@ -184,7 +185,7 @@ impl Papers {
         })
     }
 
-    /// What a custom connector would pass over.
+    /// Refuses settings that a custom connector would ignore.
     fn ensure_unsaid(&self, parts: &Parts) -> Result<(), Fault> {
         let words = [
             "sslrootcert",
@@ -203,7 +204,7 @@ impl Papers {
     }
 }
 
-/// The versions from the lowest to the highest one; older ones than 1.2 are not spoken.
+/// The range of allowed versions. Versions older than 1.2 are never used.
 fn versions(parts: &Parts) -> Result<Versions, Fault> {
     const WANTED: &str = "TLSv1.2 or TLSv1.3";
     let low = [("TLSv1", 2), ("TLSv1.1", 2), ("TLSv1.2", 2), ("TLSv1.3", 3)];

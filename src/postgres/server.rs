@@ -1,4 +1,4 @@
-//! A database, and its transactions on pooled connections.
+//! A database, and transactions on its pooled connections.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -15,13 +15,13 @@ use super::{error, link};
 use crate::db::Conn;
 use crate::error::{StoreError, StoreErrorKind};
 
-/// What a transaction may do, and how long it waits.
+/// What a transaction may do, and how long it may wait.
 #[derive(Clone, Copy)]
 pub(super) struct Terms {
     pub(super) read_only: bool,
-    /// For a connection.
+    /// How long to wait for a connection.
     pub(super) connect: Duration,
-    /// For each lock.
+    /// How long to wait for each lock.
     pub(super) lock: Duration,
 }
 
@@ -29,21 +29,22 @@ pub(super) struct Terms {
 #[derive(Debug)]
 pub struct Postgres {
     pub(super) pool: Pool,
-    /// For renewing leases, however busy the pool is.
+    /// A separate connection that renews leases, however busy the pool is.
     pub(super) reserve: Pool,
-    /// By which one listens, where that is not the way of all else.
+    /// The connection for listening, if it has its own address.
     pub(super) listen: Option<Pool>,
     pub(super) places: TableSchemas,
     /// Where the engine's tables are.
     pub(super) home: Home,
     pub(super) options: PostgresOptions,
-    /// Whose pushes these are, in what is told to other processes.
+    /// Identifies this store in messages to other processes.
     pub(super) origin: Uuid,
-    /// How long a transaction may be idle, in milliseconds: what the options say, or less where an engine's leases are short.
+    /// How long a transaction may be idle, in milliseconds: the time from the options, or less if an engine has short
+    /// leases.
     pub(super) longest_idle: AtomicU64,
 }
 
-/// Even for the shortest leases a transaction may be idle for this long: a busy machine needs that now and then.
+/// A transaction may always be idle for this long, even with the shortest leases. A busy machine sometimes needs it.
 pub(super) const SHORTEST_IDLE: Duration = Duration::from_secs(1);
 
 impl Postgres {
@@ -51,19 +52,19 @@ impl Postgres {
         &self.pool
     }
 
-    /// Connects to where one hears of pushes.
+    /// Opens the connection for listening.
     pub(super) fn connect_to_listen(&self, doing: &str) -> Result<Client, StoreError> {
         self.listen.as_ref().unwrap_or(&self.pool).connect_anew(doing)
     }
 
-    /// A transaction as usual.
+    /// The terms of a usual transaction.
     pub(super) fn terms(&self, read_only: bool) -> Terms {
         Terms { read_only, connect: self.options.connect_timeout, lock: self.options.lock_timeout }
     }
 
-    /// One round trip: begin, and the settings of this transaction only. A `default_transaction_read_only` of the role or the
-    /// database is obeyed. What policies would hide from the engine is an error of the server's then: rows that are not seen
-    /// are not changed, and nothing would say so.
+    /// The statement that begins a transaction and makes its settings, in one round trip. It obeys a
+    /// `default_transaction_read_only` of the role or the database. If a policy would hide rows from the engine, the
+    /// server returns an error. Otherwise the engine would silently leave hidden rows unchanged.
     pub(super) fn begin(&self, terms: Terms) -> String {
         let options = &self.options;
         format!(
@@ -81,13 +82,13 @@ impl Postgres {
         millis(Duration::from_millis(self.longest_idle.load(Ordering::Relaxed)))
     }
 
-    /// A connection on which a transaction is open.
+    /// Checks out a connection and begins a transaction on it.
     pub(super) fn begun<'p>(&self, pool: &'p Pool, doing: &str, terms: Terms) -> Result<Checked<'p>, StoreError> {
         self.begun_by(pool, doing, terms.connect, &self.begin(terms))
     }
 
-    /// A connection on which this has opened a transaction. Nothing is lost with those that ended while they were idle: there
-    /// is another one, at last a new one.
+    /// Checks out a connection and runs `begin` on it. A connection that ended while it was idle loses no work, so
+    /// the next one is tried. The last try opens a new connection.
     pub(super) fn begun_by<'p>(
         &self,
         pool: &'p Pool,
@@ -120,7 +121,7 @@ impl Postgres {
     ) -> Result<T, E> {
         let mut checked = self.begun(pool, doing, terms)?;
         let access = checked.access();
-        // Until it is clean again, dropping it closes the connection, and with it the transaction.
+        // Until the connection is clean again, dropping it closes it, which ends the transaction.
         let client = checked.client_in_use(doing)?;
         let mut session = Session::knowing(client, &self.home, Some(pool.role()), access, &self.places);
         let outcome = work(&mut session);
@@ -153,7 +154,8 @@ impl Postgres {
     }
 }
 
-/// A time-out as the server reads it, rounded up. 0 means that there is none, as for one that it cannot count to.
+/// A time-out as the server reads it, rounded up. A time-out that is too long for the server becomes 0, which means
+/// none.
 pub(super) fn millis(duration: Duration) -> String {
     let millis = duration.as_nanos().div_ceil(1_000_000).max(1);
     format!("{}ms", i32::try_from(millis).unwrap_or(0))

@@ -11,22 +11,23 @@ use super::places::TableSchemas;
 use super::value::Param;
 use crate::error::{StoreError, StoreErrorKind};
 
-/// A connection of the pool's, or a transaction of the caller's.
+/// A connection of the pool, or a transaction of the caller.
 pub(super) struct Session<'c, C: GenericClient> {
     pub(super) client: &'c mut C,
     /// Where the engine's tables are.
     pub(super) home: &'c Home,
-    /// An error happened, and no roll-back to a savepoint since: the server would answer a commit by rolling back.
+    /// True if an error happened, with no rollback to a savepoint since. The server would answer a commit by rolling
+    /// back.
     pub(super) aborted: bool,
-    /// As whom the server let this connection in, where that is known.
+    /// The role of this connection on the server, if it is known.
     pub(super) role: Option<&'c str>,
-    /// What the server let that role do when it was connected to.
+    /// What the server let that role do when the connection was opened.
     pub(super) access: Access,
-    /// A statement did not find its table or schema.
+    /// True if a statement did not find its table or schema.
     pub(super) missed: bool,
-    /// Where read tables are, as the pool's connections know it.
+    /// Where read tables are, as the store remembers it, with the generation of that memory.
     pub(super) places: Option<(&'c TableSchemas, u64)>,
-    /// Why the connection is to be given up afterwards.
+    /// Why the connection has to be given up afterwards.
     pub(super) end: Option<End>,
 }
 
@@ -36,7 +37,7 @@ impl<'c, C: GenericClient> Session<'c, C> {
         Self { client, home, aborted, role, access, missed, places: None, end: None }
     }
 
-    /// One that knows, and tells, where read tables are.
+    /// A session that uses and fills the memory of where read tables are.
     pub(super) fn knowing(
         client: &'c mut C,
         home: &'c Home,
@@ -51,7 +52,8 @@ impl<'c, C: GenericClient> Session<'c, C> {
         self.aborted
     }
 
-    /// True when a statement did not find its table or schema, so that what is known of these may be out of date.
+    /// True if a statement did not find its table or schema. What the store remembers about them may then be out of
+    /// date.
     pub(super) fn has_missed(&self) -> bool {
         self.missed
     }
@@ -70,12 +72,12 @@ impl<'c, C: GenericClient> Session<'c, C> {
         })
     }
 
-    /// The transaction goes on from a savepoint.
+    /// Notes that the transaction goes on from a savepoint.
     pub(super) fn rolled_back(&mut self) {
         self.aborted = false;
     }
 
-    /// Rows of a query as the driver has them, with parameters of any types.
+    /// The rows of a query as the driver gives them. Parameters may have any types.
     pub(super) fn rows(
         &mut self,
         sql: &str,

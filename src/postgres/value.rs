@@ -1,4 +1,4 @@
-//! Values as PostgreSQL's binary protocol has them.
+//! Values in PostgreSQL's binary protocol.
 
 use std::error::Error;
 use std::time::SystemTime;
@@ -16,7 +16,7 @@ use crate::value::{Date, Decimal, Time, Value, unsigned_zero, within};
 
 type Cause = Box<dyn Error + Sync + Send>;
 
-/// A value to bind; NULL takes its type from where it stands.
+/// A value to bind. NULL takes its type from its place in the statement.
 #[derive(Debug)]
 pub(super) struct Param<'v>(pub(super) &'v Value);
 
@@ -52,15 +52,15 @@ impl ToSql for Param<'_> {
             Value::Float(value) => unsigned_zero(*value).to_sql(kind, out),
             Value::Text(value) => value.to_sql(kind, out),
             Value::Json(text) => {
-                // The binary form of jsonb is a version and the text.
+                // The binary form of jsonb is a version number, then the text.
                 out.extend_from_slice(&[1]);
                 out.extend_from_slice(text.as_bytes());
                 Ok(IsNull::No)
             }
             Value::Bytes(value) => value.to_sql(kind, out),
-            // Beyond the range the driver would wrap.
+            // The driver would wrap a value beyond the range.
             Value::Timestamp(value) => within(*value).to_sql(kind, out),
-            // Within an array of rows.
+            // Array values of many rows travel as text.
             Value::TextArray(value) if *kind == Type::TEXT => literal(value).to_sql(kind, out),
             Value::IntegerArray(value) if *kind == Type::TEXT => plain(value).to_sql(kind, out),
             Value::UuidArray(value) if *kind == Type::TEXT => plain(value).to_sql(kind, out),
@@ -70,7 +70,7 @@ impl ToSql for Param<'_> {
             Value::Date(day) => written((day.days() - wire::DAYS_TO_2000).to_be_bytes(), out),
             Value::Time(time) => written(time.micros().to_be_bytes(), out),
             Value::Duration(micros) => written(wire::interval(*micros), out),
-            // Statements with it are refused before.
+            // An earlier check refuses statements with such a value.
             Value::Unfit(fault) => Err(Box::new(fault.clone())),
             Value::TextArray(value) => value.to_sql(kind, out),
             Value::Uuid(value) => value.to_sql(kind, out),
@@ -85,7 +85,7 @@ impl ToSql for Param<'_> {
     to_sql_checked!();
 }
 
-/// As values of statements of a service's own, and read from its own rows.
+/// Lets a service bind these values in its own statements, and read them from its own rows.
 macro_rules! for_the_driver {
     ($($of:ident from $kind:ident by $read:path,)*) => {
         $(
@@ -128,25 +128,25 @@ fn cut_off(kind: &Type) -> Cause {
     format!("the bytes of a value of type {kind} are cut off").into()
 }
 
-/// An array as PostgreSQL writes it, every text in quotes.
+/// An array as PostgreSQL writes it, with every text in quotes.
 fn literal(texts: &[String]) -> String {
     let quoted = texts.iter().map(|text| format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"")));
     format!("{{{}}}", quoted.collect::<Vec<_>>().join(","))
 }
 
-/// An array of what needs no quotes.
+/// An array of items that need no quotes.
 fn plain<T: ToString>(items: &[T]) -> String {
     format!("{{{}}}", items.iter().map(ToString::to_string).collect::<Vec<_>>().join(","))
 }
 
-/// Bytes as the protocol has them.
+/// Writes bytes as the protocol needs them.
 #[expect(clippy::unnecessary_wraps, reason = "as all values are written")]
 fn written(bytes: impl AsRef<[u8]>, out: &mut BytesMut) -> Result<IsNull, Cause> {
     out.extend_from_slice(bytes.as_ref());
     Ok(IsNull::No)
 }
 
-/// A value that is read from its bytes.
+/// A value read from its bytes.
 struct Wire(Value);
 
 impl<'a> FromSql<'a> for Wire {
@@ -217,7 +217,7 @@ pub(super) fn column(found: &Found, at: usize) -> Result<Value, StoreError> {
     }
 }
 
-/// An array with NULL in it, which only SQL of others makes, is shown as a JSON text; so does SQLite.
+/// An array with NULL in it is shown as JSON text, as on SQLite. Only foreign SQL can write one.
 fn array<T>(found: &Found, at: usize, whole: impl Fn(Vec<T>) -> Value) -> Result<Value, StoreError>
 where
     T: for<'r> FromSql<'r> + Serialize,

@@ -1,19 +1,19 @@
-//! The bytes of PostgreSQL's numbers and times for which the driver has no types.
+//! The binary form of PostgreSQL's numbers and times for which the driver has no types.
 
 use crate::value::{Date, Decimal, Time, Value};
 
-/// A server counts days from 2000-01-01, everybody else from 1970-01-01.
+/// PostgreSQL counts days from 2000-01-01, and this library from 1970-01-01.
 pub(super) const DAYS_TO_2000: i32 = 10_957;
 
-/// A `numeric` is a number of digits of base 10,000: how many there are, the power of the first one, the sign, how many decimal
-/// digits stand behind the point.
+/// A `numeric` is a row of digits in base 10,000. Before the digits come their count, the power of the first digit,
+/// the sign, and the number of decimal digits behind the point.
 const BASE: u64 = 10_000;
 
 const NEGATIVE: u16 = 0x4000;
 
 pub(super) fn numeric(number: Decimal) -> Vec<u8> {
     let scale = number.scale();
-    // Groups of four begin at the point.
+    // Groups of four decimal digits begin at the point.
     let filled = scale.next_multiple_of(4);
     let mut rest = u128::from(number.units().unsigned_abs()) * 10_u128.pow(u32::from(filled - scale));
     let mut groups: Vec<u16> = Vec::new();
@@ -40,7 +40,7 @@ pub(super) fn numeric(number: Decimal) -> Vec<u8> {
     bytes
 }
 
-/// What a decimal cannot hold is shown as its text.
+/// Reads a `numeric`. A number that does not fit a decimal becomes its text.
 pub(super) fn number_of(raw: &[u8]) -> Option<Value> {
     let mut words = raw.chunks_exact(2).filter_map(|pair| Some(u16::from_be_bytes(pair.try_into().ok()?)));
     let (count, weight, sign, scale) = (words.next()?, words.next()?, words.next()?, words.next()?);
@@ -85,13 +85,13 @@ pub(super) fn day_of(raw: &[u8]) -> Option<Value> {
     Some(day.map_or_else(|| Value::Text(beyond()), Value::Date))
 }
 
-/// A server has the end of a day as a time, too.
+/// Reads a `time`. PostgreSQL also allows 24:00, the end of a day, which becomes a text.
 pub(super) fn time_of(raw: &[u8]) -> Option<Value> {
     let micros = i64::from_be_bytes(raw.try_into().ok()?);
     Some(Time::from_micros(micros).map_or_else(|_| Value::Text("24:00:00.000000".to_owned()), Value::Time))
 }
 
-/// Microseconds alone: neither days nor months.
+/// Writes an interval of microseconds only, without days and months.
 pub(super) fn interval(micros: i64) -> [u8; 16] {
     let mut bytes = [0; 16];
     for (to, from) in bytes.iter_mut().zip(micros.to_be_bytes()) {
@@ -100,7 +100,7 @@ pub(super) fn interval(micros: i64) -> [u8; 16] {
     bytes
 }
 
-/// Days and months count as the server compares them: 24 hours, and 30 days.
+/// Reads an interval. As in the server's comparisons, a day has 24 hours and a month has 30 days.
 pub(super) fn duration_of(raw: &[u8]) -> Option<Value> {
     let micros = i64::from_be_bytes(raw.get(..8)?.try_into().ok()?);
     let days = i32::from_be_bytes(raw.get(8..12)?.try_into().ok()?);

@@ -1,4 +1,4 @@
-//! Finds definitions that do not hold together, before any thread or SQL.
+//! Finds inconsistent definitions before any thread or SQL runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,10 +11,10 @@ use crate::table::{ForeignKey, Table, TableFault, check_name};
 use crate::value::check_text;
 
 impl Projection {
-    /// Checks that name, version, reducers, upcasts and tables hold together.
+    /// Checks that name, version, reducers, upcasts and tables are consistent.
     ///
     /// # Errors
-    /// The first thing that does not.
+    /// The first fault that is found.
     pub fn check(&self) -> Result<(), ProjectionError> {
         if self.name().is_empty() {
             return Err(ProjectionError::NoProjection);
@@ -55,7 +55,7 @@ impl Projection {
     /// Checks each projection, and that no two of them share a name or a table.
     ///
     /// # Errors
-    /// The first thing that does not hold together.
+    /// The first fault that is found.
     pub fn check_all(projections: &[&Projection]) -> Result<(), ProjectionError> {
         let (mut names, mut taken) = (BTreeSet::new(), BTreeSet::new());
         for projection in projections {
@@ -161,7 +161,8 @@ impl Projection {
         self.take_names(&mut BTreeSet::new())
     }
 
-    /// The name with all that is added to it on either database: version, and SQLite's prefix for the schema.
+    /// Checks the name with everything that is added to it on either database: the version, and SQLite's prefix for the
+    /// schema.
     fn check_table_name(&self, table: &Table) -> Result<(), NameError> {
         let version = self.physical("").len();
         check_name("table", &table.name, version)?;
@@ -171,7 +172,7 @@ impl Projection {
         }
     }
 
-    /// A foreign key needs a table that exists when its own is made, and columns like that table's primary key.
+    /// A foreign key needs a table that comes before its own table, and columns that match that table's primary key.
     fn check_foreign_key(&self, at: usize, table: &Table, key: &ForeignKey) -> Result<(), String> {
         let found = match &key.table {
             None => self.tables().first(),
@@ -201,7 +202,7 @@ impl Projection {
         ))
     }
 
-    /// A statement may name a table by its suffix, which must not be another table's name.
+    /// A statement may name a table by its suffix. So a suffix must not be the name of another table.
     fn check_ambiguity(&self) -> Result<(), ProjectionError> {
         let Some(primary) = self.tables().first() else {
             return Ok(());
@@ -217,8 +218,8 @@ impl Projection {
         Ok(())
     }
 
-    /// Takes the names of the views and of the tables behind them; SQLite keeps all in one room and does not tell
-    /// upper from lower case.
+    /// Takes the names of the views and of the tables behind them. SQLite keeps all of them in one namespace and does
+    /// not distinguish upper from lower case.
     fn take_names(&self, taken: &mut BTreeSet<String>) -> Result<(), ProjectionError> {
         for table in self.tables() {
             for name in [table.name.clone(), self.physical(&table.name)] {
@@ -260,7 +261,7 @@ impl Projection {
     }
 }
 
-/// Checks a type of aggregates or events. Types are values: a projection accepts every one that push accepts, and the
+/// Checks a type of aggregates or events. Types are values: a projection accepts every type that push accepts, and the
 /// text that means every type.
 fn check_type(what: &'static str, name: &str) -> Result<(), NameError> {
     check_text(name).map_err(|_| NameError::Control { what, name: name.to_owned() })

@@ -1,4 +1,4 @@
-//! The canonical text of a definition, by which a change under the same version is found.
+//! The canonical text of a definition. It shows whether a definition changed under the same version.
 
 use serde::Serialize;
 
@@ -7,7 +7,8 @@ use crate::dialect::{Dialect, Dialects};
 use crate::table::{Column, ForeignKey, Index, Key, Table};
 use crate::value::{Value, micros};
 
-/// Fields, and the variants of defaults, are part of what is stored: a change of them means a changed definition.
+/// The fields, and the variants of defaults, are part of the stored text: changing them makes every definition look
+/// changed.
 #[derive(Serialize)]
 struct Text<'p> {
     schema: Option<&'p str>,
@@ -24,7 +25,7 @@ struct TableText<'p> {
     uniques: Vec<&'p [String]>,
     indexes: Vec<&'p [String]>,
     foreign_keys: Vec<(&'p [String], Option<&'p str>)>,
-    /// Those of them that hold on to the rows that they refer to.
+    /// The foreign keys that restrict the deletion of the rows they refer to.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     restricting: Vec<(&'p [String], Option<&'p str>)>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -34,7 +35,7 @@ struct TableText<'p> {
     checks: Vec<(&'p str, SqlText)>,
     #[serde(skip_serializing_if = "Option::is_none")]
     comment: Option<&'p str>,
-    /// Roles with what they are given.
+    /// Roles, each with its rights.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     grants: Vec<(String, Vec<&'static str>)>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -94,8 +95,8 @@ enum DefaultText<'p> {
 }
 
 impl Projection {
-    /// Event types and tables as a JSON text, the same for definitions that mean the same: the order of columns, of
-    /// secondary tables and of reducers does not count.
+    /// Event types and tables as a JSON text. The text is the same for definitions that mean the same: the order of
+    /// columns, of secondary tables and of reducers does not matter.
     #[must_use]
     pub fn definition(&self) -> String {
         let events = self.inner.reducers.iter();
@@ -107,12 +108,12 @@ impl Projection {
             primary: self.tables().first().map(|table| table.name.as_str()),
             tables,
         };
-        // Only maps with keys other than texts cannot be written, and there are none.
+        // Only maps whose keys are not texts cannot be written, and there are none.
         serde_json::to_string(&text).unwrap_or_default()
     }
 }
 
-/// True when two definitions bring the same rows: comments, grants and who sees which of them may differ.
+/// True when two definitions produce the same rows. Comments, grants and row isolation may differ.
 pub(crate) fn brings_the_same(one: &str, other: &str) -> bool {
     if one == other {
         return true;
@@ -220,7 +221,7 @@ fn default_text(value: &Value) -> DefaultText<'_> {
         Value::Duration(micros) => DefaultText::Duration(*micros),
         Value::IntegerArray(numbers) => DefaultText::Integers(numbers),
         Value::UuidArray(ids) => DefaultText::Uuids(ids.iter().map(ToString::to_string).collect()),
-        // No set-up takes it.
+        // Set-up refuses such a default.
         Value::Unfit(_) => DefaultText::Unfit,
     }
 }

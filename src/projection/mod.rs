@@ -1,6 +1,6 @@
-//! A projection: a name, a version, the tables it keeps and the reducers that turn its events into statements.
+//! A projection: a name, a version, the tables that it keeps, and the reducers that turn its events into statements.
 //!
-//! `check` finds definitions that do not hold together before any SQL; `reduce` is what the pipeline calls.
+//! `check` finds inconsistent definitions before any SQL runs; `reduce` is what a pass calls.
 
 mod check;
 mod definition;
@@ -56,7 +56,7 @@ type Upcaster = Arc<dyn Fn(&Event) -> Result<Event, PayloadError> + Send + Sync>
 #[must_use]
 pub struct Projection {
     inner: Arc<Definition>,
-    /// The schema that its tables are in, where it names none and the store has told.
+    /// The schema of its tables, if the projection names none and the store has reported one.
     place: Option<Arc<str>>,
 }
 
@@ -67,16 +67,16 @@ struct Definition {
     /// Set for a shadow build.
     mark: Option<&'static str>,
     schema: Option<String>,
-    /// Suffixes are resolved, but for one that comes first or is empty, which `check` reports.
+    /// The tables. Suffixes are resolved, except one that comes first or is empty; `check` reports those.
     tables: Vec<Table>,
-    /// By aggregate type, then event type; [`EventFilter::EVERY`] for those without their own reducer.
+    /// By aggregate type, then by event type. Reducers for all types are under [`EventFilter::EVERY`].
     reducers: BTreeMap<String, BTreeMap<String, Reducer>>,
     duplicates: Vec<(String, String)>,
-    /// The kind of a type that a reducer names by an empty text.
+    /// Which of the two types a reducer names by an empty text, if one does.
     unnamed: Option<&'static str>,
-    /// By event type, then the revision that goes in.
+    /// By event type, then by the revision that the upcast converts.
     upcasts: BTreeMap<String, BTreeMap<u32, Upcaster>>,
-    /// For events of which the payload was erased.
+    /// The reducer for events whose payload was erased.
     redacted: Option<Reducer>,
     duplicate_upcasts: Vec<(String, u32)>,
     /// Custom SQL, by name.
@@ -123,14 +123,14 @@ impl Projection {
         self
     }
 
-    /// Puts the tables into this schema (SQLite: before their names). Default: that of the session that makes them
-    /// first, which is on record from then on: the tables stay there, whatever the search path of other sessions is.
-    /// The schema on record may be named later without raising the version.
+    /// Puts the tables into this schema (SQLite: before their names). By default they go into the schema of the session
+    /// that makes them first. That schema is then on record, and the tables stay there, whatever the search path of
+    /// other sessions is. You may name the schema on record later without raising the version.
     pub fn schema(self, name: &str) -> Self {
         self.change(|definition| definition.schema = Some(name.to_owned()))
     }
 
-    /// Adds a table. The first one is the primary table, which statements mean unless they name another.
+    /// Adds a table. The first one is the primary table: statements use it unless they name another.
     pub fn table(self, table: Table) -> Self {
         self.change(|definition| {
             definition.tables.push(table);
@@ -138,8 +138,8 @@ impl Projection {
         })
     }
 
-    /// Adds the reducer for the events whose payload is a `P`, which names their types. An event whose payload does
-    /// not fit `P` fails.
+    /// Adds the reducer for the events whose payload is a `P`; `P` names their types. An event whose payload does not
+    /// fit `P` fails.
     ///
     /// # Examples
     /// ```
@@ -158,7 +158,7 @@ impl Projection {
         self.on_raw(P::AGGREGATE, P::TYPE, move |event| reducer(event, event.payload()?))
     }
 
-    /// Adds the reducer for events without a Rust type, or of a type that several payloads share.
+    /// Adds the reducer for events without a Rust type, or for a type that several payloads share.
     ///
     /// # Examples
     /// ```
@@ -183,7 +183,7 @@ impl Projection {
         self.add((aggregate_type, event_type), unnamed, Arc::new(reducer))
     }
 
-    /// `unnamed` says which name is missing.
+    /// `unnamed` says which name is missing, if one is.
     fn add(self, (aggregate_type, event_type): (&str, &str), unnamed: Option<&'static str>, reducer: Reducer) -> Self {
         self.change(|definition| {
             let (aggregate_type, event_type) = (aggregate_type.to_owned(), event_type.to_owned());
@@ -195,8 +195,8 @@ impl Projection {
         })
     }
 
-    /// Adds a reducer for all events of aggregates of this type that have no reducer of their own here, types included that do
-    /// not exist yet. So the version need not be raised when the service gets new event types.
+    /// Adds a reducer for all events of aggregates of this type that have no specific reducer here, including types
+    /// that do not exist yet. So you need not raise the version when the service gets new event types.
     ///
     /// # Examples
     /// ```
@@ -219,7 +219,7 @@ impl Projection {
         self.add((aggregate_type, EventFilter::EVERY), unnamed, Arc::new(reducer))
     }
 
-    /// Adds a reducer for all events that have no other one here: neither of their own nor by
+    /// Adds a reducer for all events that have no other reducer here, neither a specific one nor one added by
     /// [`on_aggregate`](Self::on_aggregate).
     ///
     /// # Examples
@@ -236,9 +236,9 @@ impl Projection {
         self.add((EventFilter::EVERY, EventFilter::EVERY), None, Arc::new(reducer))
     }
 
-    /// Sets the reducer for events of which the payload was erased ([`DbStore::redact`](crate::DbStore::redact)), of all
-    /// types that this projection handles; no other reducer and no upcast sees them. Default: they are passed over, so
-    /// that a rebuilt read model is as if they had not happened.
+    /// Sets the reducer for events whose payload was erased ([`DbStore::redact`](crate::DbStore::redact)), of all types
+    /// that this projection handles. No other reducer and no upcast gets these events. By default the projection
+    /// ignores them, so a rebuilt read model looks as if they had not happened.
     ///
     /// # Examples
     /// ```
@@ -261,16 +261,17 @@ impl Projection {
         self.change(|definition| definition.redacted = Some(Arc::new(reducer)))
     }
 
-    /// Declares custom SQL, for what the builders cannot say; reducers use it by its name ([`exec`](crate::statement::exec)).
+    /// Declares custom SQL for what the builders cannot express. Reducers use it by name
+    /// ([`exec`](crate::statement::exec)).
     ///
-    /// A text names the tables of this projection in braces: `{users}`, by name or suffix, becomes the quoted name of the
-    /// table that is being written, of whichever version or build. `{users.name}` is a column of it, which is needed only
-    /// where a column is called like a table. Braces in quotes or comments are left alone. `$1` is the instance, and a
-    /// text that names a table has to use it; `$2` and on are the values.
+    /// A text names the tables of this projection in braces: `{users}`, by name or suffix, becomes the quoted name of
+    /// the table that is being written, in whichever version or build. `{users.name}` is a column of it; you need that
+    /// form only for a column with the same name as a table. Braces in quotes or comments stay as they are. `$1` is the
+    /// instance, and a text that names a table has to use it. `$2` and the following are the values.
     ///
-    /// [`check`](Self::check), and so every set-up, refuses the plain name of a table in a text, a table that the
-    /// projection does not have, other placeholders than these, gaps in their numbers, more than one statement, and a
-    /// missing text for the database in use.
+    /// [`check`](Self::check), and so every set-up, refuses these: the plain name of a table in a text, a table that
+    /// the projection does not have, other placeholders, gaps in their numbers, more than one statement, and a missing
+    /// text for the database in use.
     ///
     /// # Examples
     /// ```
@@ -294,8 +295,8 @@ impl Projection {
         })
     }
 
-    /// Brings payloads of an old revision to the next one before the reducer sees them. Upcasts follow each other,
-    /// from 1 to 2, from 2 to 3, until none is left.
+    /// Converts payloads of an old revision to the next one before the reducer gets them. Upcasts form a chain, from 1
+    /// to 2, from 2 to 3, until there is no further one.
     ///
     /// # Examples
     /// ```
@@ -342,7 +343,7 @@ impl Projection {
         self.inner.version
     }
 
-    /// Name and version, under which the state is kept.
+    /// Name and version. The states are kept under this key.
     #[must_use]
     pub fn key(&self) -> ProjectionKey {
         let name = match self.inner.mark {
@@ -352,7 +353,7 @@ impl Projection {
         ProjectionKey { name, version: self.inner.version }
     }
 
-    /// The same projection as a shadow build, with its own states and tables.
+    /// The same projection as a shadow build, which has separate states and tables.
     pub(crate) fn shadow(&self, mark: &'static str) -> Self {
         self.clone().change(|definition| definition.mark = Some(mark))
     }
@@ -373,22 +374,22 @@ impl Projection {
         self.inner.schema.as_deref()
     }
 
-    /// The same projection with its tables in this schema, unless it names one.
+    /// The same projection with its tables in this schema, unless it names one itself.
     pub(crate) fn placed(&self, schema: Option<Arc<str>>) -> Self {
         Self { inner: Arc::clone(&self.inner), place: schema }
     }
 
-    /// The schema that a store has told for its tables; none where it names one itself.
+    /// The schema that a store has reported for its tables. `None` when it names one itself.
     pub(crate) fn told_place(&self) -> Option<&Arc<str>> {
         self.place.as_ref().filter(|_| self.inner.schema.is_none())
     }
 
-    /// The schema that its tables are in: the one that it names, or the one that the store has told.
+    /// The schema of its tables: the one that it names, or the one that the store has reported.
     pub(crate) fn place(&self) -> Option<&str> {
         self.inner.schema.as_deref().or(self.place.as_deref())
     }
 
-    /// The same projection without its own schema.
+    /// The same projection without the schema that it names.
     pub(crate) fn without_schema(&self) -> Self {
         self.clone().change(|definition| definition.schema = None)
     }
@@ -408,7 +409,7 @@ impl Projection {
         !self.inner.own_sql.is_empty()
     }
 
-    /// Which events it handles.
+    /// The events that it handles.
     #[must_use]
     pub fn wanted(&self) -> EventFilter {
         let mut event_types: Vec<String> = self.inner.reducers.values().flat_map(BTreeMap::keys).cloned().collect();
@@ -419,7 +420,7 @@ impl Projection {
 }
 
 impl Definition {
-    /// Gives suffixes, and foreign keys that name one, the full plain name.
+    /// Gives tables with suffixes, and foreign keys that name a suffix, the full plain name.
     fn resolve_names(&mut self) {
         let Some((primary, others)) = self.tables.split_first_mut() else {
             return;

@@ -1,4 +1,4 @@
-//! From an event to a checked statement: upcasts, the reducer behind a net for panics, the check against the tables.
+//! Turns an event into a checked statement: upcasts, the reducer with panics caught, the check against the tables.
 
 use std::cell::Cell;
 use std::error::Error as StdError;
@@ -14,22 +14,23 @@ use crate::query::EventFilter;
 use crate::statement::{Reduced, Statement};
 
 thread_local! {
-    /// A reducer, or an upcast, runs on this thread.
+    /// True while a reducer or an upcast runs on this thread.
     static REDUCING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// True on a thread inside a reducer or an upcast: what waits for a pass would wait for itself there.
+/// True inside a reducer or an upcast on this thread. A call that waits for a pass would wait for itself there.
 pub(crate) fn is_reducing() -> bool {
     REDUCING.get()
 }
 
-/// Runs work of the engine's own, also where a reducer that waits for others has its thread do that meanwhile.
+/// Runs work of the engine as if outside of a reducer. A reducer that waits for others may make its thread run such
+/// work.
 pub(crate) fn apart<R>(work: impl FnOnce() -> R) -> R {
     let _mark = Mark::set(false);
     work()
 }
 
-/// Says whether a reducer runs on this thread, until it is dropped.
+/// Sets whether a reducer runs on this thread, until it is dropped.
 struct Mark {
     before: bool,
 }
@@ -47,8 +48,8 @@ impl Drop for Mark {
 }
 
 impl Projection {
-    /// The statement that the event's reducer makes, checked against the tables; [`Statement::Noop`] for an event
-    /// that has no reducer, and for an erased one unless [`on_redacted`](Self::on_redacted) says otherwise.
+    /// The statement that the event's reducer makes, checked against the tables. It is [`Statement::Noop`] for an event
+    /// without a reducer, and for an erased event unless [`on_redacted`](Self::on_redacted) sets a reducer.
     ///
     /// # Errors
     /// When an upcast or the reducer fails or panics, or the statement does not fit the tables.
@@ -59,7 +60,7 @@ impl Projection {
             (true, Some(reducer)) => reducer,
             (true, None) => return Ok(Statement::Noop),
         };
-        // A reducer is a pure function of its event: nothing that it half changed can be seen afterwards.
+        // A reducer is a pure function of its event, so nobody can see anything that it changed halfway.
         let _mark = Mark::set(true);
         let statement = match net::caught(|| self.call(reducer, event)) {
             Ok(Ok(statement)) => statement,
@@ -76,7 +77,7 @@ impl Projection {
         }
     }
 
-    /// The reducer of both its types, else that of all events of its aggregate type, else that of all events.
+    /// The reducer for both types, else the one for the aggregate type, else the one for all events.
     fn reducer(&self, event: &Event) -> Option<&Reducer> {
         let every = EventFilter::EVERY;
         let (aggregate_type, event_type) = (event.aggregate_type(), event.event_type());
@@ -117,7 +118,7 @@ fn failure(class: FailureClass, text: &str) -> ReduceFailure {
     ReduceFailure { class, error: net::bounded(text).replace('\0', "\u{2400}") }
 }
 
-/// A statement that could not be built is no error of the reducer's own.
+/// A statement that could not be built counts as a statement error, not as a reducer error.
 fn class(error: &ReduceError) -> FailureClass {
     if error.downcast_ref::<StatementError>().is_some() { FailureClass::Statement } else { FailureClass::Reducer }
 }
@@ -126,8 +127,8 @@ fn describe(error: &ReduceError) -> String {
     without_payload(error.cause())
 }
 
-/// The chain of an error on one line, like [`chain`](crate::error::chain), but with decoders' words shortened to what
-/// does not quote the payload.
+/// The chain of an error on one line, like [`chain`](crate::error::chain), but with the decoders' texts shortened so
+/// that they do not quote the payload.
 fn without_payload(error: &(dyn StdError + 'static)) -> String {
     net::chain(error, |error| match error.downcast_ref::<serde_json::Error>() {
         Some(json) => json_words(json),
@@ -146,14 +147,14 @@ fn json_words(error: &serde_json::Error) -> String {
     format!("{}{place}", data_words(said))
 }
 
-/// Serde's own wordings are `<what> <value>, expected <type>` and `<what> field <name of a field>`; the wording of
-/// anybody else may hold anything.
+/// Serde's own texts are `<what> <value>, expected <type>` and `<what> field <name of a field>`. A text of another
+/// author may hold anything.
 fn data_words(said: &str) -> String {
     if said.starts_with("missing field `") || said.starts_with("duplicate field `") {
         return said.to_owned();
     }
     for what in ["invalid type", "invalid value", "invalid length", "unknown variant", "unknown field"] {
-        // The value may hold the word too, so the last one counts.
+        // The value may contain the word, too, so the last one counts.
         if let (true, Some((_, expected))) = (said.starts_with(what), said.rsplit_once(", expected ")) {
             return format!("{what}, expected {expected}");
         }
@@ -270,7 +271,8 @@ mod tests {
         assert!(!json_words(&custom).contains("nobody"));
     }
 
-    // Contract: C1: a reducer that waits for a pool may have its thread do work of the engine's, which is not inside of it.
+    // Contract: C1: a reducer that waits for a pool may make its thread run engine work. That work is not inside the
+    // reducer.
     #[test]
     fn what_a_thread_does_for_others_is_not_inside_the_reducer() {
         let projection = Projection::new("p", 1).on_raw("user", "user.added", |_| {

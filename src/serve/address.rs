@@ -43,7 +43,7 @@ impl ServeAddress {
         }
     }
 
-    /// Other machines reach it.
+    /// True when other machines can reach it.
     pub(crate) fn is_open(&self) -> bool {
         self.tcp().is_some_and(|address| !address.ip().is_loopback())
     }

@@ -26,7 +26,7 @@ pub(super) const SHARE: u32 = 5;
 #[derive(Debug)]
 pub(crate) struct Picture {
     pub(crate) status: Status,
-    /// Commands that go on.
+    /// Commands that are not finished.
     pub(crate) commands: Vec<CommandRecord>,
     /// When it was taken, by this process.
     pub(crate) taken: Instant,

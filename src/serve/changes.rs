@@ -19,10 +19,10 @@ use crate::engine::{Changes, Hub, LiveChange, Rows, WatchEnd, WatchMark};
 use crate::error::{WatchError, chain};
 use crate::sync::Mutex;
 
-/// Streams at once, at most.
+/// The most streams at once.
 const MOST: usize = 64;
 
-/// After this long without a change the stream sends a comment, so that both ends know that the other one is there.
+/// After this long without a change the stream sends a comment, so that each end knows that the other one is there.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// A client that reads nothing for this long is disconnected.
@@ -74,7 +74,7 @@ pub(crate) struct Admitted {
 }
 
 impl Streams {
-    /// Starts its threads, which are added to these.
+    /// Starts its threads and adds them to these.
     pub(crate) fn start(
         place: &Arc<Place>,
         every: Duration,

@@ -1,4 +1,4 @@
-//! Why nothing can be served.
+//! Why a status page cannot be served.
 
 use super::address::ServeAddress;
 use crate::plain::{listed, plain};
@@ -7,7 +7,7 @@ use crate::plain::{listed, plain};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {
-    /// It is not possible to listen on the address.
+    /// The server cannot listen on the address.
     #[error("the status page cannot listen on {}; name a free address of this machine, or end what holds it", plain(&address.to_string()))]
     Listen {
         /// The address.
@@ -15,7 +15,7 @@ pub enum ServeError {
         /// What the system says.
         source: std::io::Error,
     },
-    /// Other machines reach the address, and no option says that they may see the page.
+    /// Other machines could reach the address, and no option allows that.
     #[error(
         "the status page would be open to other machines on {} without a password; set one, or say that it needs none",
         plain(&address.to_string())
@@ -24,15 +24,15 @@ pub enum ServeError {
         /// The address.
         address: ServeAddress,
     },
-    /// What was set cannot be used.
+    /// A setting cannot be used.
     #[error("the status page: {} cannot be used: {why}", plain(what))]
     Setting {
-        /// What was set.
+        /// The setting.
         what: String,
         /// Why not, and what to write instead.
         why: &'static str,
     },
-    /// No thread can be started.
+    /// A thread could not be started.
     #[error("the thread {} of the status page cannot be started; see how many the system allows", plain(name))]
     Thread {
         /// Its name.

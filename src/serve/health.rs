@@ -13,11 +13,11 @@ use crate::standing::Verdict;
 /// An older picture says nothing about the present.
 const OLDEST: Duration = Duration::from_secs(30);
 
-/// One word for the whole, with its reason.
+/// One verdict for the whole, with its reason.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Whole {
     pub(crate) verdict: Verdict,
-    /// The projection that it is about.
+    /// The projection that the verdict is about.
     pub(crate) projection: Option<String>,
     pub(crate) version: Option<u32>,
     pub(crate) reason: Option<String>,
@@ -38,7 +38,7 @@ pub(crate) fn remedy(projection: &ProjectionStatus) -> Option<&'static str> {
     }
 }
 
-/// The gravest verdict on everything that readers see. If that is well, a build beside it counts too: as building, or,
+/// The gravest verdict on everything that readers see. If that is well, a build next to it counts too: as building, or,
 /// if it is stuck, as failing.
 pub(crate) fn whole(status: &Status) -> Whole {
     let rank = |projection: &&ProjectionStatus| match (projection.is_live(), projection.verdict) {
@@ -66,7 +66,7 @@ pub(crate) fn whole(status: &Status) -> Whole {
     }
 }
 
-/// What to say of a projection that moves or is built, if there is no reason.
+/// What to say about a projection that moves or is being built, if there is no reason.
 #[expect(clippy::cast_precision_loss, reason = "a share need not be exact")]
 fn measured(projection: &ProjectionStatus) -> Option<String> {
     let (behind, handled) = (projection.lag_events, projection.handled);
@@ -81,7 +81,7 @@ fn measured(projection: &ProjectionStatus) -> Option<String> {
     Some(format!("it is {behind} positions behind{age}"))
 }
 
-/// Why it is not well.
+/// Why something is not well.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Cause {
     pub(crate) projection: Option<String>,
@@ -96,14 +96,14 @@ pub(crate) struct Judgement {
     pub(crate) healthy: bool,
     /// `None` while that is not known.
     pub(crate) verdict: Option<Verdict>,
-    /// When that was seen, by the database's clock.
+    /// When this was seen, by the database's clock.
     #[serde(serialize_with = "crate::clock::rfc3339::optional::serialize")]
     pub(crate) as_of: Option<SystemTime>,
     pub(crate) reasons: Vec<Cause>,
 }
 
 impl Judgement {
-    /// Without what it is about.
+    /// The judgement as one word, without the reasons.
     pub(crate) fn in_a_word(&self) -> serde_json::Value {
         serde_json::json!({ "healthy": self.healthy, "verdict": self.verdict })
     }
@@ -128,7 +128,7 @@ pub(crate) fn judge(status: &Status) -> Judgement {
     Judgement { healthy: reasons.is_empty(), verdict, as_of: Some(status.at), reasons }
 }
 
-/// As [`judge`], of the last picture and of the threads of this process.
+/// As [`judge`], for the last picture and the threads of this process.
 pub(crate) fn health(shown: &Shown, every: Duration, readings: Option<&Readings>) -> Judgement {
     let mut found = match &shown.picture {
         Some(picture) => judge(&picture.status),

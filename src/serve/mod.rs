@@ -1,4 +1,5 @@
-//! Seeing a read side: a status page, metrics and health by HTTP, from a service's engine or from `readside serve`.
+//! Shows how a read side gets on: a status page, metrics and health by HTTP, from a service's engine or from `readside
+//! serve`.
 //!
 //! One thread reads the database at intervals and keeps the last picture. Pages, metrics and health show that picture,
 //! so the cost does not grow with the number of readers. What else a page asks of the database is bounded. This module

@@ -8,13 +8,13 @@ use super::address::ServeAddress;
 use super::error::ServeError;
 use super::http::password::Password;
 
-/// Time between two looks, at least.
+/// The shortest time between two looks.
 const SHORTEST: Duration = Duration::from_millis(100);
 
-/// Time between two looks, at most: a page that is older is of no use.
+/// The longest time between two looks. An older page is of no use.
 const LONGEST: Duration = Duration::from_mins(5);
 
-/// Where and how a status page is served. By default on this machine alone, on port 7878.
+/// Where and how a status page is served. By default only on this machine, on port 7878.
 ///
 /// # Examples
 /// ```
@@ -100,7 +100,7 @@ impl ServeOptions {
         self
     }
 
-    /// Shows payloads and metadata of events. Default: not.
+    /// Shows payloads and metadata of events. They are hidden by default.
     pub fn show_payloads(mut self) -> Self {
         self.payloads = true;
         self

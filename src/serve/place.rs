@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use crate::admin::{Doctor, status_of_two};
-use crate::engine::{Desk, Onlooker, Readings, Seen};
+#[cfg(feature = "sqlite")]
+use crate::engine::Desk;
+use crate::engine::{Onlooker, Readings, Seen};
 use crate::error::StoreError;
 use crate::inspect::{Finding, Inspect, Status};
 use crate::state::ProjectionKey;
 use crate::store::{EventStore, ProjectionStore};
 
-/// Finds out whether the database is fit.
+/// Examines the condition of the database.
 pub(crate) type Examine = Box<dyn Fn() -> Vec<Finding> + Send + Sync>;
 
 /// The stores, and the engine of this process if there is one.
@@ -19,7 +21,7 @@ pub(crate) struct Place {
     pub(crate) events: Option<Arc<dyn EventStore>>,
     /// The database of the events, if that is another one and can be inspected.
     pub(crate) log: Option<Arc<dyn ProjectionStore>>,
-    /// True when they are in another database.
+    /// True when events and read models are in different databases.
     pub(crate) has_two_databases: bool,
     pub(crate) engine: Option<Onlooker>,
     pub(crate) examine: Examine,
@@ -45,17 +47,11 @@ impl Place {
         }
     }
 
-    /// Explains rows of a projection; `None` if this process does not have its code.
+    /// Explains rows of a projection; `None` if this process does not have its code. To explain a row, SQLite applies its
+    /// events again.
     #[cfg(feature = "sqlite")]
     pub(crate) fn desk(&self, projection: &str) -> Option<Desk> {
         self.engine.as_ref()?.desk(projection)
-    }
-
-    /// To explain a row, events are applied again in SQLite, which this build of the library lacks.
-    #[cfg(not(feature = "sqlite"))]
-    #[expect(clippy::unused_self, reason = "as where there is SQLite")]
-    pub(crate) fn desk(&self, _projection: &str) -> Option<Desk> {
-        None
     }
 
     /// What this process has seen, by build; `None` without a running engine.
@@ -69,7 +65,7 @@ impl Place {
     }
 }
 
-/// What `doctor` finds of the database of the read models.
+/// What `doctor` finds in the database of the read models.
 pub(crate) fn examine(models: &Arc<dyn ProjectionStore>) -> Examine {
     let models = Arc::clone(models);
     Box::new(move || Doctor::default().examine(models.inspect()))

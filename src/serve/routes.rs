@@ -1,4 +1,4 @@
-//! Which code answers which address.
+//! Maps addresses to the code that answers them.
 
 use std::sync::Arc;
 
@@ -45,7 +45,7 @@ impl Routes {
             picture.map(|picture| picture.taken.elapsed()),
             picture.map(|picture| picture.took),
         );
-        // While the database does not answer, it is not known whether that still holds.
+        // While the database does not answer, nobody knows whether the picture still holds.
         if let Some(picture) = picture.filter(|_| shown.trouble.is_none()) {
             metrics.extend(of_status(&picture.status, &picture.commands));
         }
@@ -56,7 +56,7 @@ impl Routes {
     }
 }
 
-/// A client without the password gets one word only.
+/// A client without the password gets only one word.
 fn told(found: &Judgement, is_known: bool) -> Reply {
     let body = if is_known { serde_json::to_value(found).unwrap_or_default() } else { found.in_a_word() };
     Reply::new(if found.healthy { 200 } else { 503 }, Kind::Json, format!("{body}\n"))
@@ -83,7 +83,7 @@ impl Answers for Routes {
 }
 
 impl Routes {
-    /// Why the page answers nothing but health.
+    /// Why the request gets nothing but health.
     fn refusal(&self, request: &Request) -> Option<Refusal> {
         if !self.hosts.accepts(request.host.as_deref()) {
             return Some(Refusal::Host);

@@ -11,13 +11,13 @@ use crate::inspect::{ProjectionStatus, Status};
 /// Time between two samples.
 pub(crate) const STEP: Duration = Duration::from_secs(10);
 
-/// Samples of a build, at most: an hour.
+/// The most samples of a build: an hour.
 const MOST: usize = 361;
 
-/// The most builds of which samples are kept; those that lag most come first.
+/// The most builds whose samples are kept. Builds that lag most come first.
 const BUILDS: usize = 500;
 
-/// Marks that are kept, at most.
+/// The most marks that are kept.
 const MARKS: usize = 200;
 
 /// The time over which a speed is measured.
@@ -36,11 +36,11 @@ pub(crate) struct Point {
     /// By the database's clock.
     #[serde(serialize_with = "crate::clock::rfc3339::serialize")]
     pub(crate) at: SystemTime,
-    /// Positions that are handled, over all instances.
+    /// The handled positions, over all instances.
     pub(crate) handled: i64,
-    /// Positions that are not.
+    /// The positions that are not handled yet.
     pub(crate) lag_events: i64,
-    /// Age of the oldest of these.
+    /// The age of the oldest event that is not handled yet.
     pub(crate) lag_seconds: f64,
 }
 
@@ -49,12 +49,12 @@ pub(crate) struct Point {
 pub(crate) struct Mark {
     #[serde(serialize_with = "crate::clock::rfc3339::serialize")]
     pub(crate) at: SystemTime,
-    /// The projection; `None` when it is about all.
+    /// The projection. `None` when the mark concerns all of them.
     pub(crate) projection: Option<String>,
     pub(crate) what: String,
 }
 
-/// The samples.
+/// The samples of all builds.
 #[derive(Debug, Default)]
 pub(crate) struct Series {
     points: BTreeMap<Id, VecDeque<Point>>,
@@ -88,7 +88,7 @@ impl Series {
         self.points.retain(|id, _| known.contains(id));
         for projection in projections {
             let points = self.points.entry(id(projection)).or_default();
-            // Between two samples the newest look stands in the last place.
+            // Between two samples, the newest look replaces the last point.
             if !is_due && points.len() > 1 {
                 points.pop_back();
             }
@@ -150,14 +150,14 @@ impl Series {
     }
 }
 
-/// How fast it goes, and how long that takes.
+/// How fast a build moves, and how long it will take.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 pub(crate) struct Speed {
-    /// Positions handled in a second, over the last minute; none while that is not known.
+    /// Positions handled per second, over the last minute. `None` while that is not known.
     pub(crate) per_second: Option<f64>,
-    /// Time until it has caught up at this speed; `None` if it does not come nearer.
+    /// Time until it has caught up at this speed. `None` if the lag does not shrink.
     pub(crate) seconds_left: Option<f64>,
-    /// Change of the lag over the last minute; negative if it comes nearer.
+    /// Change of the lag over the last minute. It is negative if the lag shrinks.
     pub(crate) lag_change: Option<i64>,
 }
 
@@ -168,7 +168,7 @@ pub(crate) fn speed(points: &[Point]) -> Speed {
     let is_near = |point: &&Point| age(point) <= SPEED + STEP && age(point) >= Duration::from_secs(1);
     let Some(first) = points.iter().find(is_near) else { return Speed::default() };
     let (seconds, handled) = (age(first).as_secs_f64(), last.handled.saturating_sub(first.handled));
-    // A reset sets it back.
+    // A reset moves the handled position back.
     if handled < 0 {
         return Speed::default();
     }

@@ -1,4 +1,4 @@
-//! A status page that is served.
+//! A running status page.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use super::thread::{Stop, Thread, join_all, spawn};
 use crate::engine::Engine;
 use crate::sync::Mutex;
 
-/// How long dropping it waits for its threads.
+/// How long dropping the server waits for its threads.
 const DROP_TIME: Duration = Duration::from_secs(5);
 
-/// A status page that is served. Dropping it ends that.
+/// A running status page. Dropping it stops it.
 #[derive(Debug)]
 pub struct StatusServer {
     address: ServeAddress,
@@ -31,17 +31,18 @@ pub struct StatusServer {
 }
 
 impl StatusServer {
-    /// Where it listens, with the port that was taken.
+    /// Where it listens, with the port that it got.
     #[must_use]
     pub fn address(&self) -> &ServeAddress {
         &self.address
     }
 
-    /// Ends it: accepts no more clients, lets answers end, and joins its threads. You may call it again.
+    /// Stops the server: it accepts no more clients, finishes its answers, and joins its threads. You may call it
+    /// again.
     ///
     /// # Errors
-    /// [`ServeError::StillRunning`] names threads that did not end in this time, for instance because the database does not
-    /// answer. They end by themselves once it does.
+    /// [`ServeError::StillRunning`] names threads that did not end in this time, for instance because the database does
+    /// not answer. They end once it does.
     pub fn shutdown(&self, timeout: Duration) -> Result<(), ServeError> {
         self.stop.set();
         let mut threads = self.threads.lock();
@@ -61,7 +62,7 @@ impl Drop for StatusServer {
     }
 }
 
-/// Serves what is in this place.
+/// Serves the stores of this place.
 pub(crate) fn serve(place: Place, options: ServeOptions) -> Result<StatusServer, ServeError> {
     options.check()?;
     let listen = |source| ServeError::Listen { address: options.listen.clone(), source };
@@ -84,8 +85,8 @@ pub(crate) fn serve(place: Place, options: ServeOptions) -> Result<StatusServer,
 }
 
 impl Engine {
-    /// Serves a status page of this engine's databases, with metrics of this process and health: on this machine alone
-    /// unless the address says otherwise, which needs [`serve_status_with`](Self::serve_status_with). Dropping the server
+    /// Serves a status page of this engine's databases, with health and with metrics of this process. It is open to
+    /// this machine only; for other machines use [`serve_status_with`](Self::serve_status_with). Dropping the server
     /// ends it.
     ///
     /// # Examples
@@ -121,7 +122,7 @@ impl Engine {
         let models = Arc::clone(self.models());
         let here = self.source().store_id().and_then(|id| models.holds(id));
         Place {
-            // Until that is known, the page shows what the read models' database says about it.
+            // Until that is known, the page shows what the database of the read models says.
             has_two_databases: here.is_ok_and(|here| !here),
             events: self.event_store().cloned(),
             log: None,

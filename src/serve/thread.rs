@@ -1,4 +1,4 @@
-//! Threads with names that are told to stop and are joined.
+//! Threads that have names, can be told to stop, and are joined.
 
 use std::time::Instant;
 
@@ -7,7 +7,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use super::error::ServeError;
 pub(crate) use crate::engine::Stop;
 
-/// A running thread. Its end shows as the end of `done`.
+/// A running thread. When it ends, `done` is disconnected.
 #[derive(Debug)]
 pub(crate) struct Thread {
     name: String,
@@ -26,7 +26,7 @@ pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<
     Ok(Thread { name: name.to_owned(), handle, done })
 }
 
-/// Joins the threads that end by then, and returns the others.
+/// Joins the threads that end before the deadline, and returns the others.
 pub(crate) fn join_all(threads: Vec<Thread>, deadline: Instant) -> Vec<Thread> {
     let mut late = Vec::new();
     for thread in threads {

@@ -27,7 +27,7 @@ pub(crate) fn view_raw(dialect: Dialect, projection: &Projection, table: &Table)
     view_of(dialect, projection.place(), &table.name)
 }
 
-/// The same by the table's plain name.
+/// The unquoted name of the view that readers use, by the table's plain name.
 pub(crate) fn view_of(dialect: Dialect, schema: Option<&str>, table: &str) -> String {
     match (dialect, schema) {
         (Dialect::Sqlite, Some(schema)) => format!("{schema}_{table}"),
@@ -52,10 +52,11 @@ pub(crate) fn physical_name(dialect: Dialect, projection: &Projection, table: &T
     qualified(dialect, projection, &physical_raw(dialect, projection, table))
 }
 
-/// Everything that makes the tables of a projection where they are missing. A schema is made only where the code names
+/// Statements that make the tables of a projection where they are missing. They make a schema only if the code names
 /// it.
 ///
-/// `tag` makes the names of indexes unique: those of a build beside the live one outlast its name.
+/// `tag` makes the names of indexes unique, because the indexes of a build beside the live one keep their names longer
+/// than the build keeps its own.
 pub(crate) fn create_tables(dialect: Dialect, projection: &Projection, tag: Option<&str>) -> Vec<Making> {
     let mut made = Vec::new();
     if let (Dialect::Postgres, Some(schema)) = (dialect, projection.schema_name()) {
@@ -82,7 +83,7 @@ pub(crate) fn create_tables(dialect: Dialect, projection: &Projection, tag: Opti
 }
 
 /// Statements that try out the service's own SQL in a definition: what each is about, and whether its effect stays for
-/// the next ones. They make tables of names that nothing else uses. The caller has to leave nothing behind.
+/// the next ones. They make tables with names that nothing else uses. The caller has to undo everything.
 pub(crate) fn trials(dialect: Dialect, projection: &Projection) -> Vec<Trial> {
     let mut trials = Vec::new();
     for table in projection.tables() {
@@ -135,10 +136,10 @@ const TRIAL: &str = "readside_trial";
 pub(crate) struct Trial {
     /// The plain name of the table.
     pub(crate) table: String,
-    /// In words.
+    /// What it tries out, in words.
     pub(crate) what: String,
     pub(crate) sql: String,
-    /// The next ones need what it has made.
+    /// True if the next statements need what this one makes.
     pub(crate) stays: bool,
 }
 
@@ -177,7 +178,7 @@ fn foreign_key(dialect: Dialect, projection: &Projection, key: &ForeignKey) -> O
         with_instance(&key.columns),
         physical_name(dialect, projection, table),
         with_instance(&table.primary_key),
-        // Looked at behind each statement, so that one may delete both.
+        // Each statement is followed by a check of the keys, so one statement may delete both rows.
         if key.restricts { "" } else { " ON DELETE CASCADE" }
     ))
 }
@@ -230,7 +231,8 @@ fn column_sql(dialect: Dialect, column: &Column) -> String {
     format!("{} {}{not_null}{default}{generated}{check}{values}", quote(&column.name), type_sql(dialect, column.kind))
 }
 
-/// The name of what checks a column's type where the database has no such type: what it refuses is a fault of the value.
+/// The name of the constraint that checks a column's type, where the database has no such type. If it refuses a value,
+/// that is a fault of the value.
 pub(crate) const TYPE_CHECK: &str = "readside_type";
 
 /// The name of the constraint of a check.
@@ -243,7 +245,7 @@ pub(crate) fn values_constraint(column: &str) -> String {
     fitting(&format!("{OWN}values_{column}"))
 }
 
-/// True for the name of an index that was made for a declared one, on whichever table.
+/// True if the index was made for the declared one, on any table.
 pub(crate) fn is_index_of(index: &str, declared: &str) -> bool {
     let made = |index: &str| Some(index.strip_prefix(OWN)?.split_at_checked(16)?.1.strip_prefix('_')?.to_owned());
     let whole = format!("{OWN}{:016x}_{declared}", 0);
@@ -251,29 +253,30 @@ pub(crate) fn is_index_of(index: &str, declared: &str) -> bool {
     if whole.len() <= MAX_NAME {
         return rest == declared;
     }
-    // It was cut, at the end of a letter, and ends with a hash of the whole.
+    // The name was cut at the end of a character, and ends with a hash of the whole name.
     let is_cut = index.len() + 4 > MAX_NAME;
     is_cut && rest.get(..rest.len().saturating_sub(17)).is_some_and(|begin| declared.starts_with(begin))
 }
 
-/// A check that a column holds one of these texts. Its name shows that it belongs to the library.
+/// A check that a column holds one of these texts. The name of the check shows that it belongs to the library.
 fn listed(column: &Column, values: &[String]) -> String {
     let name = values_constraint(&column.name);
     let values: Vec<String> = values.iter().map(|value| text(value)).collect();
     format!(" CONSTRAINT {} CHECK ({} IN ({}))", quote(&name), quote(&column.name), values.join(", "))
 }
 
-/// A text of SQL.
+/// A text as an SQL literal.
 fn text(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-/// What a type of this library demands beyond the type that SQLite has for it, so that SQL of the service's own, and people,
-/// can store in a column only what PostgreSQL would take there, and what can be read back. NULL passes.
+/// What a type of this library demands beyond the type that SQLite has for it. So neither a service's own SQL nor a
+/// person can store in a column what PostgreSQL would refuse there, or what this library cannot read back. NULL passes.
 fn check_sql(column: &str, kind: T) -> Option<String> {
     Some(match kind {
         T::Boolean => format!("{column} IN (0, 1)"),
-        // As it is written; the second half refuses days and hours that there are not.
+        // Times have the form in which the engine writes them; the second half refuses days and hours that do not
+        // exist.
         T::Timestamp => {
             let [two, four, six] = [2, 4, 6].map(|digits| "[0-9]".repeat(digits));
             format!(
@@ -287,7 +290,7 @@ fn check_sql(column: &str, kind: T) -> Option<String> {
             let most = "9".repeat(precision.into());
             format!("{column} BETWEEN -{most} AND {most}")
         }
-        // There is no year 0 elsewhere.
+        // PostgreSQL has no year 0.
         T::Date => {
             format!("date({column}) IS {column} AND {column} GLOB '[0-9][0-9][0-9][0-9]-*' AND {column} > '0001'")
         }
@@ -299,11 +302,12 @@ fn check_sql(column: &str, kind: T) -> Option<String> {
     })
 }
 
-/// The default of a column, as it holds it; the only values that stand in SQL as text, from the code of the service.
+/// The default of a column, in the form that the column holds. No other values stand in SQL as text, and these come
+/// from the code of the service.
 fn literal(dialect: Dialect, value: &Value) -> String {
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
     match (dialect, value) {
-        // The check of the table refuses what is no value.
+        // The check of the table refuses a value that is unfit.
         (_, Value::Null | Value::Unfit(_)) => "NULL".to_owned(),
         (Dialect::Postgres, Value::Boolean(b)) => b.to_string(),
         (Dialect::Sqlite, Value::Boolean(b)) => i64::from(*b).to_string(),
@@ -338,11 +342,11 @@ fn literal(dialect: Dialect, value: &Value) -> String {
 }
 
 fn integer(n: i64) -> String {
-    // The smallest integer has no literal.
+    // The smallest integer has no literal of this type.
     if n == i64::MIN { "(-9223372036854775807 - 1)".to_owned() } else { n.to_string() }
 }
 
-/// As a sum, because a server takes no more than a 32-bit number of hours in one text.
+/// An interval as a sum, because a server takes at most a 32-bit number of hours in one text.
 fn interval(micros: i64) -> String {
     const HOUR: i64 = 3_600_000_000;
     let (hours, rest) = (micros / HOUR, micros % HOUR);
@@ -375,10 +379,11 @@ fn create_index(
     )
 }
 
-/// What the names of checks and indexes begin with that a definition brings by a name. Nobody else's do.
+/// The beginning of the names of checks and indexes that a definition brings with a name. No other names begin so.
 pub(crate) const OWN: &str = "readside_";
 
-/// Its name tells that a definition brings it; a hash tells that of one table from that of another one.
+/// Makes an index with a name that tells that a definition brings it. A hash in the name distinguishes the indexes of
+/// different tables.
 fn create_more(dialect: Dialect, projection: &Projection, table: &Table, index: &Index, tag: Option<&str>) -> String {
     let physical = physical_raw(dialect, projection, table);
     let whole = format!("{physical} {} {}", tag.unwrap_or_default(), index.name);
@@ -415,7 +420,7 @@ fn create_more(dialect: Dialect, projection: &Projection, table: &Table, index: 
     )
 }
 
-/// Cuts a name that is too long and marks it with a hash (FNV-1a, 64 bits) of the whole.
+/// Cuts a name that is too long, and ends it with a hash (FNV-1a, 64 bits) of the whole name.
 fn fitting(name: &str) -> String {
     if name.len() <= MAX_NAME {
         return name.to_owned();
@@ -433,8 +438,8 @@ fn hash(text: &str) -> u64 {
 }
 
 /// The name of a second entry in the FROM of each view on PostgreSQL. Without it, everybody could write through a view
-/// of one table alone, past the engine and into the live build. The planner removes it before it makes a plan. Its name
-/// explains it to a person who reads the view.
+/// on a single table, past the engine and into the live build. The planner removes the entry before it makes a plan.
+/// The name explains the entry to a person who reads the view.
 pub(crate) const READ_ONLY: &str = "readside writes the table, nobody writes to the view";
 
 /// The view that readers use, with these columns of a table of a build.

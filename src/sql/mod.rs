@@ -26,7 +26,7 @@ impl Dialect {
         }
     }
 
-    /// The column is one of the texts bound as an array.
+    /// A condition: the column is one of the texts bound as an array.
     pub(crate) fn any(self, column: &str, placeholder: usize) -> String {
         match self {
             Self::Postgres => format!("{column} = ANY(${placeholder}::text[])"),
@@ -34,7 +34,8 @@ impl Dialect {
         }
     }
 
-    /// The column is one of the types bound as an array, which are these; all are, where these list every type.
+    /// A condition: the column is one of these types, which are bound as an array. If the types list every type, all
+    /// rows fit.
     pub(crate) fn any_type<T: AsRef<str>>(self, column: &str, placeholder: usize, types: &[T]) -> String {
         if !EventFilter::lists_every(types) {
             return self.any(column, placeholder);
@@ -45,7 +46,7 @@ impl Dialect {
         }
     }
 
-    /// The texts bound as an array, as the column of a table.
+    /// The texts bound as an array, as a table with one column.
     pub(crate) fn texts(self, placeholder: usize, table: &str, column: &str) -> String {
         match self {
             Self::Postgres => format!("unnest(${placeholder}::text[]) AS {table}({column})"),
@@ -62,7 +63,7 @@ impl Dialect {
     }
 }
 
-/// True when SQL holds a name: quoted, or as a whole word. SQLite takes ASCII letters of either case for the same.
+/// True if the SQL contains a name, quoted or as a whole word. ASCII letters match in either case, as in SQLite.
 pub(crate) fn mentions(sql: &str, name: &str) -> bool {
     let (text, name) = (sql.to_ascii_lowercase(), name.to_ascii_lowercase());
     let mut words = text.split(|letter: char| !(letter.is_alphanumeric() || matches!(letter, '_' | '$')));
@@ -74,11 +75,11 @@ pub(crate) fn mentions(sql: &str, name: &str) -> bool {
 pub(crate) struct Sql {
     pub(crate) text: String,
     pub(crate) params: Vec<Value>,
-    /// How many rows it has to change, where that is asked for.
+    /// How many rows it has to change, if the caller asks for that.
     pub(crate) expected: Option<u64>,
 }
 
-/// The door for `fuzz/`: the SQL that makes the tables, and that of one statement with the number of its values.
+/// For `fuzz/`: the SQL that makes the tables, and the SQL of one statement with the number of its values.
 ///
 /// # Errors
 /// A table that the projection does not have.

@@ -48,7 +48,7 @@ fn push(
             let tables = projection.tables();
             let table = |name: &str| match find_table(tables, Some(name)) {
                 Ok(table) => ddl::physical_name(dialect, projection, table),
-                // The check of the projection refuses it; no relation has an empty name.
+                // The check of the projection refuses such a statement; no relation has an empty name.
                 Err(_) => quote(""),
             };
             let text = own.of(dialect).ok_or_else(no_text)?.fill(table, quote);
@@ -64,7 +64,7 @@ fn push(
     Ok(())
 }
 
-/// A statement under way.
+/// A statement while it is rendered.
 struct Text<'t> {
     dialect: Dialect,
     projection: &'t Projection,
@@ -83,8 +83,7 @@ impl<'t> Text<'t> {
         Sql { text, params: self.params, expected: None }
     }
 
-    /// Binds a value for a column and returns its placeholder. Where a type cannot be told from its place, a cast
-    /// names it; NULL stands as a word.
+    /// Binds a value for a column and returns its placeholder. NULL is written as a word.
     fn bind(&mut self, column: &str, value: &Value) -> String {
         let kind = self.table.find(column).map(|column| column.kind);
         match (value, kind) {
@@ -94,7 +93,7 @@ impl<'t> Text<'t> {
         }
     }
 
-    /// Binds an item of an array, as its database has it in arrays.
+    /// Binds an item of an array in the form that it has in this database's arrays.
     fn bind_item(&mut self, item: &Value) -> String {
         self.bind_plain(match (self.dialect, item) {
             (Dialect::Sqlite, Value::Uuid(id)) => Value::Text(id.to_string()),
@@ -102,7 +101,7 @@ impl<'t> Text<'t> {
         })
     }
 
-    /// The sum of what a column holds and what is added; SQLite by itself makes infinities of floats.
+    /// The sum of what a column holds and what is added. SQLite's own sum of floats can become infinite.
     fn sum(&self, column: &str, held: &str, added: &str) -> String {
         let is_float = self.table.find(column).is_some_and(|column| column.kind == ColumnType::Float);
         if is_float && self.dialect == Dialect::Sqlite {
@@ -146,7 +145,7 @@ impl<'t> Text<'t> {
                     self.bind_plain(array)
                 }
                 Change::LookUp(look_up) => self.look_up(look_up),
-                // The builders refuse the others here.
+                // The builders refuse all others here.
                 _ => "NULL".to_owned(),
             };
             inserted.push(placeholder);
@@ -232,9 +231,9 @@ impl<'t> Text<'t> {
         format!("{column} = {new}")
     }
 
-    /// A query for a value of the one row that is meant.
+    /// A query for a value of the row that the look-up names.
     fn look_up(&mut self, look_up: &LookUp) -> String {
-        // The check of the statement has found it.
+        // The check of the statement has already found the table.
         let Ok(table) = find_table(self.projection.tables(), Some(&look_up.table)) else { return "NULL".to_owned() };
         let written = std::mem::replace(&mut self.table, table);
         let conditions = self.conditions(&look_up.conditions, "o.");
@@ -252,7 +251,7 @@ impl<'t> Text<'t> {
         }
     }
 
-    /// Drops one item, or all but those of an array, keeping the order; NULL stays NULL.
+    /// Drops one item of an array, or all others, and keeps the order; NULL stays NULL.
     fn array_filter(&self, column: &str, removes: bool, param: &str) -> String {
         match (self.dialect, removes) {
             (Dialect::Postgres, true) => format!("array_remove({column}, {param})"),
@@ -312,8 +311,8 @@ impl<'t> Text<'t> {
         self.done(text)
     }
 
-    /// The instance of a copied row. Where several rows may get one key, which of them would stay is chance: the statement
-    /// is refused then, by PostgreSQL itself, and here on SQLite.
+    /// The instance of a copied row. If several rows would get the same key, chance would decide which one stays. So
+    /// the statement is refused: by PostgreSQL itself, and by this SQL on SQLite.
     fn copied_instance(
         &self,
         (conflict, to, from): (&[Name], &[Name], &[Source]),
@@ -331,14 +330,14 @@ impl<'t> Text<'t> {
             return instance;
         }
         let key: Vec<&str> = sources().map(|(_, selected)| selected.as_str()).collect();
-        // Rows with NULL in a unique key are no rivals.
+        // Rows with NULL in a unique key do not conflict.
         let are_given: Vec<String> = key.iter().map(|selected| format!("{selected} IS NOT NULL")).collect();
         let rivals = format!("count(*) OVER (PARTITION BY {instance}, {})", key.join(", "));
         let are_given = are_given.join(" AND ");
         format!("CASE WHEN {rivals} > 1 AND {are_given} THEN readside_twice() ELSE {instance} END")
     }
 
-    /// A side of a comparison with a column, so that equal documents are equal.
+    /// One side of a comparison with a column, in a form in which equal documents are equal.
     fn compared(&self, column: &str, side: String) -> String {
         let is_json = self.table.find(column).is_some_and(|column| column.kind == ColumnType::Json);
         if is_json && self.dialect == Dialect::Sqlite { format!("readside_json({side})") } else { side }
@@ -402,11 +401,12 @@ impl<'t> Text<'t> {
     }
 }
 
-/// Conditions that stand side by side: databases bound how deep an expression may be, and a row of them is one that deep.
+/// How many conditions may follow each other in one expression. Databases limit the depth of an expression, and such a
+/// row counts as deep as it is long.
 const MOST_BESIDE: usize = 64;
 
 impl Text<'_> {
-    /// Many conditions halve themselves, so that none of them lies deep.
+    /// Halves a long list of conditions again and again, so that none of them is deep in the expression.
     fn joined(&mut self, tests: &[Test], by: &str, prefix: &str) -> String {
         if tests.len() > MOST_BESIDE {
             let (one, other) = tests.split_at(tests.len() / 2);
@@ -423,7 +423,7 @@ fn target(conflict: &[Name]) -> String {
     columns.join(", ")
 }
 
-/// The value where what a column holds stands so to it, or is NULL; else that.
+/// `value` if the column holds NULL or compares to it by this operator; else what the column holds.
 fn extreme(held: &str, operator: &str, value: &str) -> String {
     format!("CASE WHEN {held} IS NULL OR {held} {operator} {value} THEN {value} ELSE {held} END")
 }

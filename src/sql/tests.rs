@@ -72,7 +72,7 @@ fn statements_are_rendered_with_bound_values_and_the_instance() {
     );
 }
 
-// Contract: B3: one database refuses by itself what overflows.
+// Contract: B3: both refuse what overflows, one of them without a check of this library.
 #[test]
 fn a_float_is_added_to_by_a_function_where_the_sum_could_be_infinite() {
     let (texts, params) = both(update([decrement("f", 2), greatest("n", 3)], [eq("id", "x")]));
@@ -88,7 +88,7 @@ fn a_float_is_added_to_by_a_function_where_the_sum_could_be_infinite() {
     assert_eq!(params[1..3], [Value::Float(-2.0), Value::Integer(3)]);
 }
 
-// Contract: B2: conflicts write what was selected, under the name of the column written.
+// Contract: B2: a conflict writes what was selected, under the name of the column that is written.
 #[test]
 fn copies_name_their_targets() {
     let (texts, _) = both(copy(
@@ -104,7 +104,7 @@ fn copies_name_their_targets() {
             r#"INSERT INTO "t_3" AS t ("instance_id", "id", "n", "f") SELECT CASE WHEN count(*) OVER (PARTITION BY c."instance_id", $2) > 1 AND $2 IS NOT NULL THEN readside_twice() ELSE c."instance_id" END, $2, c."n", c."f" FROM "t_3" AS c WHERE c."instance_id" = $1 AND (c."id" = $3) ON CONFLICT ("instance_id", "id") DO UPDATE SET "n" = t."n" + excluded."n", "f" = excluded."f""#,
         ]
     );
-    // Keys that come from keys meet nothing.
+    // Keys that come from other keys conflict with nothing.
     assert_eq!(
         one(copy(["id"], ["id", "n"], [source_column("id"), source_value(1)], [ge("n", 0)])),
         r#"INSERT INTO "t_3" AS t ("instance_id", "id", "n") SELECT c."instance_id", c."id", $2 FROM "t_3" AS c WHERE c."instance_id" = $1 AND (c."n" >= $3) ON CONFLICT ("instance_id", "id") DO UPDATE SET "n" = excluded."n""#

@@ -1,4 +1,4 @@
-//! A copy of the file as it is at one moment, also while others read and write it.
+//! A copy of the file as of one moment, even while others read and write it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,16 +11,16 @@ use super::connection::refuse_server;
 use super::{Sqlite, SqliteStore, error};
 use crate::error::{StoreError, StoreErrorKind};
 
-/// Pages that are copied between two looks at whether it is to go on: about 4 MiB.
+/// How many pages are copied before the next question whether to continue: about 4 MiB.
 const STEP: i32 = 1000;
 
-/// Of a place that is not free.
+/// For an error: the name of the copy is not free.
 const TAKEN: &str = "; name a file that is not there yet";
 
 impl SqliteStore {
-    /// Copies the database as it is now into a file that is not there yet, also while engines, of this process or of others,
-    /// read and write it: they wait for nothing. Returns its length in bytes. What is not whole never has the name of the
-    /// file. `docs/sqlite.md` says how to put it back.
+    /// Copies the database as it is now into a file that does not exist yet. Engines of this process and of others can
+    /// read and write meanwhile, and wait for nothing. Returns the length of the copy in bytes. An incomplete copy
+    /// never has the name of the file. `docs/sqlite.md` says how to restore a copy.
     ///
     /// # Examples
     /// ```
@@ -37,13 +37,14 @@ impl SqliteStore {
     /// ```
     ///
     /// # Errors
-    /// When the file is there already or cannot be written, and when the database cannot be read.
+    /// When the file exists already or cannot be written, and when the database cannot be read.
     pub fn back_up(&self, to: impl AsRef<Path>) -> Result<u64, StoreError> {
         back_up(self.backend(), to.as_ref(), &mut |_, _| true)
     }
 }
 
-/// Copies; between steps `goes_on` hears how many pages are done, and of how many, and says whether it goes on.
+/// Copies. Between two steps `goes_on` gets how many pages are done, and how many there are, and says whether to
+/// continue.
 pub(super) fn back_up(
     sqlite: &Sqlite,
     to: &Path,
@@ -67,7 +68,7 @@ pub(super) fn back_up(
             given.map_err(|error| StoreError::new(&*doing, StoreErrorKind::CannotOpen, error))?;
         }
     } else {
-        // In memory it is the only connection.
+        // In memory this is the only connection.
         let source = sqlite.writer(&doing, crate::clock::deadline(sqlite.options.busy_timeout))?;
         copy(&source, &part.0, &doing, goes_on)?;
     }
@@ -129,14 +130,14 @@ fn copy(
     target.close().map_err(|(_, error)| failed(error))
 }
 
-/// Beside the file, as long as it is not whole.
+/// The name of the copy while it is incomplete, next to the file.
 fn named(to: &Path) -> PathBuf {
     let mut name = to.file_name().unwrap_or_default().to_owned();
     name.push(format!(".part-{}", Uuid::now_v7().simple()));
     to.with_file_name(name)
 }
 
-/// Removed in the end, with the files that SQLite keeps next to it.
+/// An incomplete copy. It is removed in the end, with the files that SQLite keeps next to it.
 struct Part(PathBuf);
 
 impl Drop for Part {

@@ -48,12 +48,12 @@ impl Conn for Handle<'_> {
         self.conn.execute_batch(sql).map_err(|error| error::store("running statements", error))
     }
 
-    /// Row by row with one prepared statement, which is what SQLite does fastest.
+    /// Writes row by row with one prepared statement, which is fastest in SQLite.
     fn bulk(&mut self, write: &Bulk) -> Result<u64, StoreError> {
         let mut statement = self.prepare(&bulk_sql(write))?;
         let (mut touched, mut before) = (0, None::<&BulkRow<'_>>);
         for row in &write.rows {
-            // What is as in the row before stays bound.
+            // A value that is the same as in the row before stays bound.
             let is_bound = |at, param| before.is_some_and(|before| before.get(at) == Some(param));
             for (at, param) in row.iter().enumerate().filter(|(at, param)| !is_bound(*at, param)) {
                 let bound = statement.raw_bind_parameter(at + 1, value::bound(param));

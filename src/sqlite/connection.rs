@@ -12,13 +12,13 @@ use super::{contains, error, left};
 use crate::conninfo::{Look, look};
 use crate::error::{StoreError, StoreErrorKind};
 
-/// The first SQLite without the bug that could lose a WAL reset.
+/// The first SQLite version without the bug that could corrupt a database when the WAL was reset.
 const OLDEST: i32 = 3_051_003;
 
-/// Statements that each connection keeps prepared.
+/// How many prepared statements each connection keeps.
 const PREPARED: usize = 128;
 
-/// What a log may keep when it begins again. Less costs time, as the file has to grow again.
+/// How long a log may stay when it begins again. A smaller limit costs time, because the file has to grow again.
 const KEPT: u64 = 16 << 20;
 
 /// Lets SQLite shorten the log to this limit when it begins again.
@@ -27,7 +27,8 @@ fn limit_log(conn: &Connection) -> rusqlite::Result<()> {
     conn.pragma_update_and_check(None, "journal_size_limit", kept, |_| Ok(()))
 }
 
-/// Refuses a path that looks like the connection string of a server, even a mistyped one, and shows it nowhere.
+/// Refuses a path that looks like the connection string of a server, even a mistyped one. The error does not show the
+/// path.
 pub(super) fn refuse_server(path: &Path) -> Result<(), StoreError> {
     if look(&path.to_string_lossy()) == Look::File {
         return Ok(());
@@ -37,7 +38,7 @@ pub(super) fn refuse_server(path: &Path) -> Result<(), StoreError> {
     Err(StoreError::new("opening the database", StoreErrorKind::Usage, why).with_remedy(remedy))
 }
 
-/// A later change of the working directory must not change the file.
+/// Makes the path absolute: a later change of the working directory must not change the file.
 pub(super) fn resolve(path: &Path) -> std::io::Result<PathBuf> {
     if is_uri(path) { Ok(path.to_owned()) } else { std::path::absolute(path) }
 }
@@ -71,7 +72,7 @@ pub(super) fn open_place(path: &Path, options: &SqliteOptions) -> Result<(Connec
     if let Some(place) = &place {
         place::refuse_log_without_file(place.path(), doing)?;
     }
-    // Held until this connection has the log open.
+    // This turn is kept until the connection has the log open.
     let _turn = match &place {
         Some(place) => {
             let again = || connect(path, OpenFlags::empty());
@@ -110,7 +111,8 @@ pub(super) fn use_log(conn: &Connection, options: &SqliteOptions) -> Result<(), 
     Err(StoreError::new(doing, StoreErrorKind::CannotOpen, why))
 }
 
-/// If a file is opened as immutable, SQLite does not read its log, which holds the latest commits.
+/// Refuses to open a file as immutable if its log is not empty: SQLite would not read the log, which holds the latest
+/// commits.
 fn refuse_unread_log(conn: &Connection, doing: &str) -> Result<(), StoreError> {
     let Some(log) = conn.path().filter(|path| !path.is_empty()).map(|path| place::log_of(Path::new(path))) else {
         return Ok(());
@@ -129,7 +131,7 @@ fn refuse_unread_log(conn: &Connection, doing: &str) -> Result<(), StoreError> {
     ))
 }
 
-/// How long the connection waits for others, rounded up to milliseconds; 24 days at most.
+/// Sets how long the connection waits for others, rounded up to milliseconds; 24 days at most.
 pub(super) fn wait_for(conn: &Connection, patience: Duration) -> rusqlite::Result<()> {
     let millis = patience.as_nanos().div_ceil(1_000_000);
     conn.busy_timeout(Duration::from_millis(
@@ -149,7 +151,7 @@ pub(super) fn prepare(conn: &Connection, options: &SqliteOptions) -> Result<(), 
         conn.pragma_update(None, "foreign_keys", true)?;
         conn.pragma_update(None, "secure_delete", true)?;
         conn.set_prepared_statement_cache_capacity(PREPARED);
-        // A plan does not depend on what is bound. Otherwise SQLite prepares many statements again for each use.
+        // The plan must not depend on bound values. Otherwise SQLite prepares many statements again for each use.
         conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         contains::add(conn)
     };

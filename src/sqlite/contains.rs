@@ -10,13 +10,13 @@ pub(super) fn add(conn: &Connection) -> rusqlite::Result<()> {
     conn.create_scalar_function("readside_json_contains", 2, pure, |context| contains(context))?;
     conn.create_scalar_function("readside_json", 1, pure, |context| spelled(context))?;
     conn.create_scalar_function("readside_plus", 2, pure, |context| plus(context))?;
-    // Not deterministic, so that it is called only where its row is.
+    // Not deterministic, so that SQLite calls it only for the row that needs it.
     conn.create_scalar_function("readside_twice", 0, FunctionFlags::SQLITE_UTF8, |_| -> rusqlite::Result<bool> {
         Err(rusqlite::Error::UserFunctionError(TWICE.into()))
     })
 }
 
-/// As PostgreSQL says it.
+/// The words in which PostgreSQL says it.
 pub(super) const TWICE: &str = "ON CONFLICT DO UPDATE command cannot affect row a second time";
 
 /// `readside_json_contains(document, part)`: what `document @> part` says.
@@ -32,7 +32,7 @@ fn contains(context: &Context<'_>) -> rusqlite::Result<Option<bool>> {
     })
 }
 
-/// `readside_plus(a, b)`: the sum of two floats; one that overflows is refused, as PostgreSQL does it.
+/// `readside_plus(a, b)`: the sum of two floats. It refuses an overflow, as PostgreSQL does.
 fn plus(context: &Context<'_>) -> rusqlite::Result<Option<f64>> {
     let (Some(a), Some(b)) = (context.get::<Option<f64>>(0)?, context.get::<Option<f64>>(1)?) else { return Ok(None) };
     let sum = a + b;
@@ -42,7 +42,8 @@ fn plus(context: &Context<'_>) -> rusqlite::Result<Option<f64>> {
     Ok(Some(sum))
 }
 
-/// `readside_json(document)`: its one spelling, so that equal documents are equal texts. What is no JSON stays as it is.
+/// `readside_json(document)`: one spelling for each document, so that equal documents are equal texts. A text that is
+/// no JSON stays as it is.
 fn spelled(context: &Context<'_>) -> rusqlite::Result<Option<String>> {
     let text: Option<String> = context.get(0)?;
     Ok(text.map(|text| Json::parse(&text).map_or(text, |json| json.to_string())))

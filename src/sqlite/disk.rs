@@ -1,4 +1,4 @@
-//! How much room the file system of the file has left.
+//! How much space the file system of the file has left.
 
 use super::Sqlite;
 use super::place::log_length;
@@ -6,10 +6,10 @@ use crate::error::{StoreError, StoreErrorKind};
 use crate::inspect::Examined;
 use crate::inspect::{Finding, bytes};
 
-/// With less than this left it is tight, however small file and file system are.
+/// With less than this left, space is short, however small the file and the file system are.
 const LEAST: u64 = 1 << 30;
 
-/// With more than this left it is not, however large the file system is.
+/// With more than this left, it is not, however large the file system is.
 const ENOUGH: u64 = 10 << 30;
 
 pub(super) fn look(sqlite: &Sqlite) -> Examined {
@@ -20,8 +20,9 @@ pub(super) fn look(sqlite: &Sqlite) -> Examined {
     Ok(judge(file, system.available_space(), system.total_space()))
 }
 
-/// A rebuild of a read model, and `VACUUM`, need as much space again as the file has. Other files fill the disk too, so
-/// a tenth of the disk should be free. On small and on large disks that is no good measure, so it has bounds.
+/// A rebuild of a read model, and `VACUUM`, need as much free space as the file has already. Other files fill the disk
+/// too, so a tenth of the disk should be free. On small and on large disks a tenth is no good measure, so it has
+/// bounds.
 fn judge(file: u64, left: u64, total: u64) -> Finding {
     let needed = (total / 10).clamp(LEAST, ENOUGH).max(file);
     let shown = |count: u64| bytes(i64::try_from(count).unwrap_or(i64::MAX));
@@ -52,14 +53,14 @@ mod tests {
     #[test]
     fn room_is_judged_by_the_file_and_by_the_disk() {
         let cases = [
-            // A small database, by disks of several sizes.
+            // A small database, on disks of several sizes.
             (MIB, GIB, 5 * GIB, Severity::Ok),
             (MIB, GIB - 1, 5 * GIB, Severity::Warn),
             (MIB, 5 * GIB, 50 * GIB, Severity::Ok),
             (MIB, 5 * GIB - 1, 50 * GIB, Severity::Warn),
             (MIB, 10 * GIB, 4000 * GIB, Severity::Ok),
             (MIB, 10 * GIB - 1, 4000 * GIB, Severity::Warn),
-            // A large one needs as much again.
+            // A large database needs as much space again.
             (30 * GIB, 30 * GIB, 100 * GIB, Severity::Ok),
             (30 * GIB, 30 * GIB - 1, 100 * GIB, Severity::Warn),
             // What file systems may say.

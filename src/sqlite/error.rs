@@ -11,7 +11,7 @@ use crate::conninfo::shown;
 use crate::error::{StoreError, StoreErrorKind as Kind};
 use crate::sql::TYPE_CHECK;
 
-/// What was committed last may lie in the log that is gone.
+/// The remedy if the log is gone, which may hold the latest commits.
 pub(super) const LOG_IS_GONE: &str = "; put the files back that end in -wal and -shm, or stop every process that uses the \
     database, remove those files, look whether PRAGMA integrity_check finds the file whole, restore it from a backup if \
     not, and start again";
@@ -19,14 +19,14 @@ pub(super) const LOG_IS_GONE: &str = "; put the files back that end in -wal and 
 /// The code of a write that waited too long for another one.
 pub(super) const BUSY: &str = "SQLite code 5";
 
-/// SQLite makes the files of its log in the folder, also to read.
+/// The remedy if access is denied. SQLite makes the files of its log in the folder, even to read.
 pub(super) const ACCESS: &str = "; check that its folder exists, and that this user may write the file, its folder, and the files beside it that end in -wal and -shm, on a \
     file system that is not mounted read-only; to read only what nobody writes, `file:PATH?mode=ro&immutable=1` needs none of them";
 
 /// An URI of which nothing is written, whatever this user may do.
 pub(super) const ASKED: &str = "; to write, leave mode=ro and immutable=1 out of its path";
 
-/// An error in SQLite's words alone. Its source would only repeat the code and what the code means in general.
+/// An error with only SQLite's own words. Its source would repeat the code and the general meaning of the code.
 #[derive(Debug)]
 struct Said(Error);
 
@@ -63,7 +63,7 @@ pub(super) fn store(doing: &str, error: Error) -> StoreError {
     }
 }
 
-/// The error of an opening, whose words name what was to be opened, without what may be a secret in that.
+/// The error of an opening. Its words name what was to be opened, without a part that may be a secret.
 pub(crate) fn masked(error: Error, path: &Path) -> Error {
     match error {
         Error::SqliteFailure(failure, Some(words)) => {
@@ -87,14 +87,14 @@ fn failure_kind(failure: ffi::Error, text: &str) -> Kind {
     match failure.extended_code {
         ffi::SQLITE_BUSY_SNAPSHOT => return Kind::Conflict,
         ffi::SQLITE_CONSTRAINT_DATATYPE => return Kind::Data,
-        // The index of a log names pages that the log has not: it was removed or cut short.
+        // The index of a log names pages that the log does not have: the log was removed or cut short.
         ffi::SQLITE_IOERR_SHORT_READ => return Kind::Replaced,
         _ => {}
     }
     match failure.code {
-        // Only a deadline interrupts here.
+        // Only a deadline interrupts a statement here.
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::OperationInterrupted => Kind::Timeout,
-        // What another database does by its types, this one does by checks.
+        // PostgreSQL refuses such a value by its types, SQLite by checks.
         ErrorCode::ConstraintViolation if text.ends_with(TYPE_CHECK) => Kind::Data,
         ErrorCode::ConstraintViolation => Kind::Constraint,
         ErrorCode::TooBig | ErrorCode::TypeMismatch | ErrorCode::ParameterOutOfRange => Kind::Data,
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
     use crate::error::chain;
 
-    // Contract: O4: what SQLite says stands once in a text, with its code.
+    // Contract: O4: a text contains SQLite's words once, with the code.
     #[test]
     fn sqlite_is_quoted_once() {
         let db = rusqlite::Connection::open_in_memory().unwrap();

@@ -18,10 +18,10 @@ use crate::value::{Value, parse_time};
 
 const EVENTS: &str = "readside_events";
 
-/// Events up to the position that the instance's row names.
+/// The archive holds the events up to the position that the instance's row names.
 const ARCHIVE: &str = "readside_events_archive";
 
-/// One transaction around all reads, so that heads and events are of one moment.
+/// Reads everything in one transaction, so that heads and events are of one moment.
 pub(super) fn read(handle: &mut Handle<'_>, request: &ReadRequest) -> Result<EventBatches, StoreError> {
     if !handle.conn.is_autocommit() {
         return read_all(handle, request);
@@ -89,8 +89,8 @@ fn event_at(
     rows.first().map_or(Ok(None), |found| row::uuid(found, 0))
 }
 
-/// With one aggregate type its index gives the order. With several the primary key does (the `+` keeps the other
-/// index out, which would have to sort everything for each page): each event is looked at once in all.
+/// With one aggregate type, the index of types gives the order. With several, the primary key does: the `+` keeps
+/// SQLite from the index of types, by which it would sort everything for each page. So it reads each event once in all.
 ///
 /// Returns true when the limit ended the read.
 fn add_events(
@@ -135,7 +135,7 @@ fn add_events(
     Ok(false)
 }
 
-/// A row as the driver has it.
+/// A row as the driver gives it.
 struct EventRow<'r>(&'r rusqlite::Row<'r>);
 
 impl EventRow<'_> {
@@ -159,7 +159,7 @@ impl Fields for EventRow<'_> {
         let found = self.get(at)?;
         match found.as_blob().ok().and_then(|bytes| Uuid::from_slice(bytes).ok()) {
             Some(id) => Ok(Some(id)),
-            // NULL, or an error.
+            // The field holds NULL, or is an error.
             None => row::uuid(&vec![value::found(found)?], 0),
         }
     }
@@ -167,7 +167,7 @@ impl Fields for EventRow<'_> {
         let found = self.get(at)?;
         match found.as_str().ok().and_then(parse_time) {
             Some(time) => Ok(Some(time)),
-            // NULL, or an error.
+            // The field holds NULL, or is an error.
             None => row::time(&vec![value::found(found)?], 0),
         }
     }

@@ -7,7 +7,7 @@ use crate::db::{Backend, row};
 use crate::error::{StoreError, StoreErrorKind, chain};
 use crate::inspect::{Examined, Finding, bytes};
 
-/// The part of the file's pages, in percent, above which it pays to have them back.
+/// If more than this percentage of the file's pages is free, it is worth shrinking the file.
 const MANY_FREE: i64 = 50;
 
 pub(super) fn examine(sqlite: &Sqlite, _patience: Duration) -> Vec<Finding> {
@@ -27,7 +27,7 @@ fn failed(check: &'static str, error: &StoreError) -> Finding {
     Finding::fail(check, chain(error), "remove the cause that the error names, then run doctor again")
 }
 
-/// Begins a write and ends it without a change.
+/// Begins a write, and ends it without a change.
 fn writing(sqlite: &Sqlite) -> Examined {
     let begun: Result<(), StoreError> = sqlite.write("testing whether the file can be written", |_| Ok(()));
     match begun {

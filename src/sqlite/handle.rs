@@ -1,4 +1,4 @@
-//! One SQLite connection: statements that are prepared, values that are bound, rows that are read.
+//! One SQLite connection: prepares statements, binds values, reads rows.
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection};
@@ -11,7 +11,7 @@ use crate::value::{Value, refuse_nul};
 
 #[cfg(test)]
 thread_local! {
-    /// Statements of this thread, for tests of what a question costs.
+    /// How many statements this thread ran, for tests of what a question costs.
     pub(super) static ASKED: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
 }
 
@@ -33,7 +33,7 @@ impl<'c> Handle<'c> {
     }
 }
 
-/// Binds by the names `$1`, `$2` …, which may stand in any order and more than once.
+/// Binds by the names `$1`, `$2` …, which may occur in any order and more than once.
 pub(super) fn bind(statement: &mut CachedStatement<'_>, params: &[Value]) -> Result<(), StoreError> {
     refuse_nul("binding values", params)?;
     let mut bind = || {
@@ -48,7 +48,7 @@ pub(super) fn bind(statement: &mut CachedStatement<'_>, params: &[Value]) -> Res
     bind().map_err(|error| error::store("binding values", error))
 }
 
-/// Binds one row after another: what is as in the row before stays bound.
+/// Binds one row after another. A value that is the same as in the row before stays bound.
 pub(super) fn bind_changes<'v>(
     statement: &mut CachedStatement<'_>,
     row: &[ValueRef<'v>],
@@ -62,7 +62,7 @@ pub(super) fn bind_changes<'v>(
     Ok(())
 }
 
-/// All columns of the row at which a query stands.
+/// All columns of the current row of a query.
 pub(super) fn row(found: &rusqlite::Row<'_>) -> Result<Row, StoreError> {
     let count = found.as_ref().column_count();
     (0..count)

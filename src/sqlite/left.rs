@@ -1,4 +1,4 @@
-//! A log that was left behind by processes that ended without closing the file, and whether it belongs to the file.
+//! A log that processes left behind because they ended without closing the file, and whether it belongs to the file.
 //!
 //! SQLite takes any log next to a file for the file's own. A later log next to an older copy mixes the two states.
 
@@ -18,7 +18,7 @@ const DOING: &str = "looking whether the write-ahead log belongs to the file";
 const REMEDY: &str = "; if the file is a copy that was put there, stop every process that uses it, remove the files beside \
      it that end in -wal and -shm, and start again; otherwise restore it from a backup";
 
-/// As long as this is kept, no other process decides about the log.
+/// While a process keeps this, no other process decides about the log.
 #[derive(Debug)]
 pub(super) struct Turn(#[expect(dead_code, reason = "the lock ends with the file")] Option<File>);
 
@@ -32,7 +32,7 @@ pub(super) fn refuse_foreign_log(
     if !std::fs::metadata(&log).is_ok_and(|found| found.len() > 0) {
         return Ok(Turn(None));
     }
-    // Without turns, two processes that start at once would each take the other for one that has the log open.
+    // Without turns, two processes that start at once would each see that the other one has the log open.
     let turn = turn(&log, patience)?;
     let Some(damage) = damage(&connect()?) else { return Ok(turn) };
     let why = format!("{:?} and the log {:?} do not fit together: {damage}", file.display(), log.display());
@@ -56,13 +56,13 @@ fn damage(conn: &Connection) -> Option<String> {
         {
             Some(text.unwrap_or_else(|| failure.to_string()))
         }
-        // Other processes have it open; or, whatever stops this connection stops the opening, too.
+        // Other processes have it open. Or something else stops this connection, which then stops the opening, too.
         Err(_) => None,
     };
     found.map(|found| found.replace('\n', " ").chars().take(300).collect())
 }
 
-/// Not what a rule of a service's own table says of a row: such a row may have been there for long.
+/// True for damage. A row that breaks a constraint of a service's own table is none: it may be old.
 fn is_damage(found: &str) -> bool {
     found != "ok" && !found.contains(" constraint failed in ") && !found.contains(" value in ")
 }
@@ -71,7 +71,7 @@ fn is_damage(found: &str) -> bool {
 #[cfg(unix)]
 fn turn(log: &Path, patience: Duration) -> Result<Turn, StoreError> {
     let until = deadline(patience);
-    // Where it was removed meanwhile, there is nothing to decide about.
+    // If the log was removed meanwhile, there is nothing to decide about.
     let Ok(file) = File::open(log) else { return Ok(Turn(None)) };
     loop {
         match file.try_lock() {
@@ -89,7 +89,7 @@ fn turn(log: &Path, patience: Duration) -> Result<Turn, StoreError> {
     }
 }
 
-/// Here a lock would keep SQLite from the log.
+/// On this system such a lock would keep SQLite from the log.
 #[cfg(not(unix))]
 fn turn(_log: &Path, _patience: Duration) -> Result<Turn, StoreError> {
     Ok(Turn(None))

@@ -1,7 +1,7 @@
 //! The length of the write-ahead log.
 //!
-//! SQLite starts the log from its beginning when all of it is in the file and no connection reads it. During a long
-//! read the log grows, and it keeps this length after the read.
+//! SQLite starts the log from its beginning when the file contains all of it and no connection reads it. The log grows
+//! during a long read, and keeps its length after the read.
 
 use std::time::{Duration, Instant};
 
@@ -13,20 +13,20 @@ use super::{Sqlite, error};
 use crate::error::StoreError;
 use crate::inspect::{Finding, bytes};
 
-/// A log as long as this is emptied right after a write, if possible.
+/// If a log is longer than this, a write tries to empty it afterwards.
 const LONG: u64 = 64 << 20;
 
-/// Between two tries.
+/// The shortest time between two tries.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// A log as long as this is worth a person's look.
+/// A person should look at a log that is longer than this.
 pub(super) const WORTH_A_LOOK: u64 = 256 << 20;
 
-/// What hinders a log from being emptied.
+/// What keeps a log from being emptied.
 #[derive(Debug, PartialEq, Eq)]
 enum Emptied {
     Yes,
-    /// A part of it is not in the file, because a connection reads an earlier state.
+    /// The file lacks a part of it, because a connection reads an earlier state.
     Read,
     /// A connection uses it at this moment.
     InUse,
@@ -69,7 +69,7 @@ impl Sqlite {
         }
     }
 
-    /// Readers are to blame for a long log only where it cannot be emptied because of them.
+    /// Blames readers for a long log only if they keep it from being emptied.
     pub(super) fn examine_log(&self, worth_a_look: u64) -> Result<Finding, StoreError> {
         let Some(path) = self.file() else { return Ok(Finding::ok("log", "none, in memory")) };
         let shown = |length: u64| bytes(i64::try_from(length).unwrap_or(i64::MAX));

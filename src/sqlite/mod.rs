@@ -48,7 +48,7 @@ use place::Place;
 /// Event store and projection store in one SQLite file.
 pub type SqliteStore = DbStore<Sqlite>;
 
-/// Idle readers that are kept open.
+/// How many idle readers are kept open.
 const IDLE_READERS: usize = 8;
 
 const MIGRATIONS: &[&str] = &[
@@ -82,7 +82,7 @@ impl std::fmt::Debug for Location {
 /// An open SQLite database.
 #[derive(Debug)]
 pub struct Sqlite {
-    /// None in memory, where the writer is the only connection.
+    /// `None` in memory, where the writer is the only connection.
     path: Option<Location>,
     /// The file that the writer has opened.
     place: Option<Place>,
@@ -223,7 +223,7 @@ impl Sqlite {
         Self { path, place, options, writer, writing, shortened, readers, columns }
     }
 
-    /// None in memory.
+    /// `None` in memory.
     fn file(&self) -> Option<&Path> {
         self.place.as_ref().map(Place::path)
     }
@@ -233,7 +233,7 @@ impl Sqlite {
         self.place.as_ref().map_or(Ok(()), |place| place.check(doing))
     }
 
-    /// This error; or, if the file is no longer at its path, an error that says so. Names the file that may not be
+    /// This error, or, if the file is no longer at its path, an error that says so. Names the file if it may not be
     /// written.
     fn failed(&self, doing: &str, error: rusqlite::Error) -> StoreError {
         self.check(doing).err().unwrap_or_else(|| {
@@ -242,7 +242,8 @@ impl Sqlite {
         })
     }
 
-    /// SQLite itself refuses only the first change, in words that do not name what has to be writable.
+    /// Checks that the file can be written. SQLite itself refuses only the first change, and does not say what has to
+    /// be writable.
     fn check_writable(&self, conn: &Connection, doing: &str) -> Result<(), StoreError> {
         if !conn.is_readonly("main").map_err(|error| self.failed(doing, error))? {
             return Ok(());
@@ -261,7 +262,7 @@ impl Sqlite {
         error.doing(format!("{doing}, {},", place.needed()))
     }
 
-    /// Waits for other threads of this process.
+    /// The writing connection. Waits for other threads of this process.
     fn writer(&self, doing: &str, until: Instant) -> Result<MutexGuard<'_, Connection>, StoreError> {
         let since = Instant::now();
         self.writer.try_lock_until(until).ok_or_else(|| {
@@ -270,18 +271,18 @@ impl Sqlite {
         })
     }
 
-    /// Waits for other processes, until the deadline.
+    /// Begins a write transaction. Waits for other processes, until the deadline.
     fn begin<'c>(&self, conn: &'c mut Connection, doing: &str, until: Instant) -> Result<Transaction<'c>, StoreError> {
         let failed = |error| self.failed(doing, error);
         if !conn.is_autocommit() {
-            // A roll-back failed before, for instance on a broken disk.
+            // An earlier roll-back failed, for instance on a broken disk.
             conn.execute_batch("ROLLBACK").map_err(failed)?;
         }
         wait_for(conn, until.saturating_duration_since(Instant::now())).map_err(failed)?;
-        // Dropped without commit, by an error or a panic, it rolls back.
+        // If an error or a panic drops the transaction before its commit, it rolls back.
         let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
         wait_for(&transaction, self.options.busy_timeout).map_err(failed)?;
-        // Under the lock of the file, for which it may have waited.
+        // This check runs under the lock of the file: the file may have been moved while this waited for the lock.
         self.check(doing)?;
         self.check_writable(&transaction, doing)?;
         Ok(transaction)
@@ -301,7 +302,7 @@ impl Sqlite {
     fn open_again(&self, path: &Path, doing: &str) -> Result<Connection, StoreError> {
         self.check(doing)?;
         let conn = connect(path, OpenFlags::empty())?;
-        // Before anything is read, which may open a log.
+        // This check runs before anything is read, because a read may open a log.
         self.place.as_ref().map_or(Ok(()), |place| place.check_opened(&conn, doing))?;
         use_log(&conn, &self.options)?;
         Ok(conn)
@@ -312,13 +313,12 @@ impl Sqlite {
     }
 }
 
-/// It is not known whether the commit went into the file before a person moved it, nor whether the file ever comes
-/// back.
+/// Nobody knows whether the commit reached the file before a person moved it, nor whether the file ever comes back.
 fn unknown(doing: &str, error: StoreError) -> StoreError {
     StoreError::new(doing, StoreErrorKind::CommitUnknown, error)
 }
 
-/// Clears the mark when the write is over, however it ends.
+/// Clears the time when the write ends, however it ends.
 struct Writing<'a>(&'a Mutex<Option<Instant>>);
 
 impl<'a> Writing<'a> {
@@ -361,8 +361,8 @@ impl Backend for Sqlite {
         reading::read_own(self, query, each)
     }
 
-    /// Works in memory: in the file, a schema change would make every connection read the schema again, and take its
-    /// one lock.
+    /// Works in memory. In the file, a schema change would make every connection read the schema again, and would take
+    /// the file's only lock.
     fn write_nowhere<T, E: From<StoreError>>(
         &self,
         doing: &str,
@@ -427,13 +427,13 @@ impl Backend for Sqlite {
         None
     }
 
-    /// The file, if it is still at its path. A database in memory belongs to one store alone.
+    /// The file, if it is still at its path. A database in memory belongs to one store only.
     fn location(&self) -> Result<String, StoreError> {
         self.check("asking which database this is")?;
         Ok(self.place.as_ref().map_or_else(|| format!("{:p}", &raw const *self), Place::identity))
     }
 
-    /// Freed space is overwritten as it is freed (`secure_delete`); the write-ahead log goes into the file here.
+    /// SQLite overwrites space as it is freed (`secure_delete`). This also moves the write-ahead log into the file.
     fn scrub(&self) -> Result<Option<String>, StoreError> {
         let doing = "emptying the write-ahead log";
         if self.path.is_none() {

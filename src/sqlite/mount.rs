@@ -1,14 +1,14 @@
 //! On which file system the file lies.
 //!
-//! The processes that use a file share memory for the index of its log, and trust in locks of the file system. Over a network
-//! neither holds.
+//! The processes that use a file share memory for the index of its log, and rely on locks of the file system. Neither
+//! works over a network.
 
 use std::path::Path;
 
 use super::Sqlite;
 use crate::inspect::Finding;
 
-/// Kinds of file systems that other machines may write to, or that only pass calls on.
+/// Kinds of file systems that other machines may write to, or that only pass calls on to another one.
 const SHARED: &[&str] = &[
     "9p",
     "acfs",
@@ -59,11 +59,12 @@ pub(super) fn look(sqlite: &Sqlite) -> Finding {
 }
 
 fn is_shared(kind: &str) -> bool {
-    // What a program serves may come from anywhere; a disk that one serves is `fuseblk`.
+    // A program may serve files from anywhere. A disk that a program serves has the kind `fuseblk`.
     kind.starts_with("fuse.") || SHARED.contains(&kind)
 }
 
-/// The kind of the file system on which a path lies: that of the deepest mount above it, of several at one place the last.
+/// The kind of the file system on which a path lies: that of the deepest mount point above it; the last of several
+/// mounts at one point.
 fn kind(mounts: &str, path: &Path) -> Option<String> {
     let mount = |line: &str| {
         let (place, system) = line.split_once(" - ")?;
@@ -74,7 +75,7 @@ fn kind(mounts: &str, path: &Path) -> Option<String> {
     mounts.lines().filter_map(mount).max_by_key(|(depth, _)| *depth).map(|(_, kind)| kind)
 }
 
-/// The kernel writes blanks, line breaks and backslashes of a path as three octal digits.
+/// The kernel writes a blank, line break or backslash of a path as three octal digits.
 fn unescaped(field: &str) -> String {
     [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
         .iter()

@@ -11,10 +11,10 @@ use crate::error::StoreError;
 use crate::sealed::Sealed;
 use crate::store::{NotificationListener, Notifications, Notifier};
 
-/// How often the file is looked at, which is a few microseconds of work.
+/// How often to look at the file. A look takes a few microseconds.
 const EVERY: Duration = Duration::from_millis(10);
 
-/// More new events than this are news of everything.
+/// If there are more new events than this, the news concerns everything.
 const MANY: i64 = 1000;
 
 const DOING: &str = "listening for pushes of other processes";
@@ -33,7 +33,7 @@ struct Watched {
     conn: Connection,
     version: i64,
     last: i64,
-    /// The last command, and how many are open.
+    /// The id of the last command, and how many are open.
     commands: (i64, i64),
 }
 
@@ -42,7 +42,7 @@ impl Notifier for DbStore<Sqlite> {
         Box::new(Watcher { store: self.clone(), watched: None })
     }
 
-    /// Nothing to do: the file itself shows that it changed.
+    /// Does nothing: the file itself shows that it changed.
     fn announce(&self, _news: &Notifications) -> Result<(), StoreError> {
         Ok(())
     }
@@ -83,7 +83,7 @@ impl Watched {
         self.version = version;
         let (last, newest) = (self.last, self.newest()?);
         self.last = newest;
-        // A command that was asked for, or answered, concerns all.
+        // A new command, or a new answer to one, concerns all.
         let (before, commands) = (self.commands, self.newest_commands()?);
         self.commands = commands;
         if newest < last || newest - last > MANY || before != commands {
@@ -110,7 +110,7 @@ impl Sealed for Watcher {}
 impl NotificationListener for Watcher {
     fn listen(&mut self, wait: Duration) -> Result<Notifications, StoreError> {
         let Some(path) = &self.store.backend().path else {
-            // Nobody else can write into the memory of this process.
+            // Only this process can write into its memory.
             std::thread::park_timeout(wait);
             return Ok(Notifications::default());
         };

@@ -1,7 +1,7 @@
-//! What belongs to tables and views of SQLite, which keeps the statement that made each object.
+//! Objects on tables and views of SQLite, which keeps the statement that made each object.
 //!
 //! Views and the bodies of triggers name tables, and SQLite resolves these names at each use. An index or a trigger is
-//! made by its own statement: for that moment the new table has the name in that statement.
+//! made by its own statement again. While that runs, the new table has the name that the statement contains.
 
 use crate::db::declared::{Declared, FoundIndex, Piece, Structure, Worn};
 use crate::db::objects::{Catalogue, Dependent, Own, Reference, Relation, Step, TablePair};
@@ -12,7 +12,7 @@ use crate::value::Value;
 
 pub(super) struct Objects;
 
-/// The name that the old table bears meanwhile.
+/// The name that the old table has meanwhile.
 const ASIDE: &str = "readside#aside";
 
 /// What a person may have made on a table or view.
@@ -44,7 +44,7 @@ fn is_own(conn: &mut dyn Conn, table: &Relation, own: &Own, index: &str) -> Resu
     Ok(is_plain && own.indexes.contains(&columns))
 }
 
-/// Other tables than these own ones with a foreign key to a table.
+/// The tables, other than these own ones, that have a foreign key to a table.
 fn referring(conn: &mut dyn Conn, table: &Relation, own: &[Relation]) -> Result<Vec<String>, StoreError> {
     let sql = "SELECT DISTINCT m.name FROM sqlite_master m, pragma_foreign_key_list(m.name) k \
                WHERE m.type = 'table' AND k.\"table\" = $1 COLLATE NOCASE ORDER BY m.name";
@@ -61,7 +61,7 @@ fn references(conn: &mut dyn Conn, from: &str, table: &Relation, to: usize) -> R
     let mut keys: Vec<(i64, Reference)> = Vec::new();
     for found in conn.query(sql, &[from.into(), table.raw.as_str().into()])? {
         let id = row::int(&found, 0)?;
-        // A key to a table without that column refers to nothing.
+        // A key that names a column which the table does not have refers to nothing.
         let Ok(other) = row::text(&found, 3) else { continue };
         let pair = (quote(row::text(&found, 2)?), quote(other));
         match keys.last_mut() {
@@ -88,13 +88,14 @@ fn list(names: &str) -> Result<Vec<String>, StoreError> {
     serde_json::from_str(names).map_err(|error| StoreError::new("reading columns", StoreErrorKind::Data, error))
 }
 
-/// A text of SQL.
+/// A text as an SQL literal.
 fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
-/// A foreign key follows its table by its new name. So while the old table bears a name that stands nowhere else, that is
-/// the word to change in what is kept of the other table; then each of its rows has to have its row in the new one.
+/// A foreign key follows its table to a new name. So while the old table has a name that occurs nowhere else, that name
+/// is the word to change in the other table's statement. After that, each row of the other table must have its row in
+/// the new table.
 fn refer(from: &str, pair: &TablePair) -> String {
     let (old, aside, from) = (&pair.old.quoted, quote(ASIDE), literal(from));
     format!(
@@ -125,7 +126,7 @@ fn naming(conn: &mut dyn Conn, relations: &[Relation], views: &[Relation]) -> Re
     Ok(naming)
 }
 
-/// All that can be compiled, in words, with the statement that compiles it.
+/// Everything that can be compiled, in words, with the statement that compiles it.
 fn compilable(conn: &mut dyn Conn) -> Result<Vec<(String, String)>, StoreError> {
     let sql = "SELECT name FROM sqlite_master WHERE type = 'view' ORDER BY name";
     let mut all = Vec::new();
@@ -137,7 +138,7 @@ fn compilable(conn: &mut dyn Conn) -> Result<Vec<(String, String)>, StoreError> 
                AND tbl_name NOT LIKE 'readside\\_%' ESCAPE '\\' GROUP BY tbl_name ORDER BY tbl_name";
     for found in conn.query(sql, &[])? {
         let (on, names) = (row::text(&found, 0)?.to_owned(), row::text(&found, 1)?.to_owned());
-        // A view that does not compile is told by itself, and has no columns.
+        // A view that does not compile is reported on its own, and has no columns.
         let Ok(columns) =
             conn.query("SELECT name FROM pragma_table_info($1) ORDER BY cid", &[Value::from(on.as_str())])
         else {
@@ -186,7 +187,7 @@ impl Catalogue for Objects {
         Ok(moved)
     }
 
-    /// Views follow by themselves.
+    /// Views follow without a statement.
     fn following(&self, _: &mut dyn Conn, _: &TablePair) -> Result<Vec<Step>, StoreError> {
         Ok(Vec::new())
     }
@@ -245,7 +246,7 @@ impl Catalogue for Objects {
         Ok(dependents)
     }
 
-    /// It has no roles, and keeps no comments.
+    /// SQLite has no roles, and keeps no comments.
     fn pieces(&self, _: &Declared, _: Worn<'_>) -> Vec<Piece> {
         Vec::new()
     }
@@ -274,7 +275,7 @@ impl Catalogue for Objects {
         Ok(found)
     }
 
-    /// What is in memory is read by this process alone.
+    /// Only this process reads a database in memory.
     fn not_isolating(&self, conn: &mut dyn Conn) -> Result<Option<String>, StoreError> {
         let files = texts(conn, "SELECT coalesce(file, '') FROM pragma_database_list WHERE name = 'main'", &[])?;
         let why = "SQLite knows no roles: whoever may read its file reads all tenants";
@@ -309,7 +310,7 @@ impl Catalogue for Objects {
     fn broken(&self, conn: &mut dyn Conn) -> Result<Option<Vec<(String, String)>>, StoreError> {
         let mut broken = Vec::new();
         for (what, sql) in compilable(conn)? {
-            // A batch is compiled again. A cached statement would be explained as it was before the tables changed.
+            // A batch is compiled again. A cached statement would be explained as of before the tables changed.
             match conn.batch(&sql) {
                 Ok(()) => {}
                 Err(error) if error.passes() => return Err(error),

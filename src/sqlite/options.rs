@@ -22,10 +22,10 @@ use crate::setters::setters;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct SqliteOptions {
-    /// How long a write waits for another one, of this or another process. Zero: not at all; `Duration::MAX`: for ever, or
-    /// 24 days for another process. Default: 5 s.
+    /// How long a write waits for another one, of this or another process. Zero means not at all. `Duration::MAX` means
+    /// for ever, but 24 days where another process writes. Default: 5 s.
     pub busy_timeout: Duration,
-    /// The clock that stamps events and times retries. Default: the system's.
+    /// The clock that gives the times of events and of retries. Default: the system's clock.
     pub clock: Arc<dyn Clock>,
 }
 

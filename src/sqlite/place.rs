@@ -1,7 +1,7 @@
 //! Whether the file that was opened is still the one at its path.
 //!
-//! An open connection keeps its file, whatever becomes of the path; the write-ahead log and readers are opened by the path.
-//! So after a file is moved, replaced or removed two databases would be mixed, and what is committed would be lost.
+//! An open connection keeps its file, whatever happens to the path. But SQLite opens the write-ahead log and readers by
+//! the path. So if a file is moved, replaced or removed, two databases would be mixed, and commits would be lost.
 
 use std::fs::Metadata;
 use std::io;
@@ -12,12 +12,12 @@ use rusqlite::Connection;
 use super::error::LOG_IS_GONE;
 use crate::error::{StoreError, StoreErrorKind as Kind};
 
-/// Where a file lay when it was opened, and which one it was.
+/// Where a file was when it was opened, and which file it was.
 #[derive(Debug)]
 pub(super) struct Place {
-    /// As the caller named it, so that each use follows links again.
+    /// The path as the caller named it, so that each use follows links again.
     path: PathBuf,
-    /// As SQLite has it.
+    /// The path as SQLite has it.
     real: Option<String>,
     identity: Identity,
     /// The files that SQLite keeps next to the database while any connection is open. While this one is open, SQLite
@@ -26,8 +26,8 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// The file of a connection that was just opened, by this path or by the one that SQLite has made of an URI. None where
-    /// there is no file. `before` is what lay at the path before.
+    /// The file of a connection that was just opened, by this path or by the path that SQLite made of a URI. `None` if
+    /// there is no file. `before` is what was at the path before.
     pub(super) fn of(
         conn: &Connection,
         path: Option<&Path>,
@@ -43,7 +43,7 @@ impl Place {
         Ok(Some(Self { path, real, identity, sibling: Vec::new() }))
     }
 
-    /// What no other file has as long as this one is open.
+    /// An identity that no other file has as long as this one is open.
     pub(super) fn identity(&self) -> String {
         format!("{:?}", self.identity)
     }
@@ -57,25 +57,26 @@ impl Place {
         &self.path
     }
 
-    /// What has to be writable for a write.
+    /// What has to be writable for a write, in words.
     pub(super) fn needed(&self) -> String {
         let (file, folder) = (self.file(), self.file().parent().unwrap_or(Path::new(".")));
         let index = sibling(file, "-shm");
         format!("which writes {:?}, its folder {:?} and {:?}", file.display(), folder.display(), index.display())
     }
 
-    /// Remembers the log and its index, which are there once the connection has read. It must stay open from now on.
+    /// Remembers the log and its index, which exist once the connection has read. The connection must stay open from
+    /// now on.
     pub(super) fn keep_log(&mut self, conn: &Connection, doing: &str) -> Result<(), StoreError> {
         let read = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
         read.map_err(|error| super::error::store(doing, error))?;
         let paths = [log_of(self.file()), sibling(self.file(), "-shm")];
-        // A file that cannot change has none.
+        // A file opened as immutable has no log.
         let found = paths.into_iter().filter_map(|path| Identity::at(&path).ok().map(|identity| (path, identity)));
         self.sibling = found.collect();
         Ok(())
     }
 
-    /// Checks that the file at the path, and its log, are still those that were opened. It looks at each inode.
+    /// Checks that the file at the path, and its log, are still those that were opened. It compares inodes.
     pub(super) fn check(&self, doing: &str) -> Result<(), StoreError> {
         self.check_file(doing)?;
         let other = self.sibling.iter().find(|(path, identity)| !Identity::at(path).is_ok_and(|now| now == *identity));
@@ -100,7 +101,7 @@ impl Place {
         }
     }
 
-    /// Checks that a connection opened later has the same file, too.
+    /// Checks that a connection opened later has the same file.
     pub(super) fn check_opened(&self, conn: &Connection, doing: &str) -> Result<(), StoreError> {
         if conn.path() != self.real.as_deref() {
             return Err(replaced(doing, &self.path));
@@ -110,7 +111,7 @@ impl Place {
     }
 }
 
-/// Each name of a file has its own log: by two names, one file is two databases that overwrite each other.
+/// Each name of a file has its own log. So a file with two names is two databases that overwrite each other.
 #[cfg(unix)]
 fn refuse_second_name(path: &Path, doing: &str) -> Result<(), StoreError> {
     use std::os::unix::fs::MetadataExt;
@@ -124,7 +125,7 @@ fn refuse_second_name(path: &Path, doing: &str) -> Result<(), StoreError> {
     ))
 }
 
-/// The standard library tells no number of names here.
+/// The standard library does not tell here how many names a file has.
 #[cfg(not(unix))]
 fn refuse_second_name(_path: &Path, _doing: &str) -> Result<(), StoreError> {
     Ok(())
@@ -143,7 +144,7 @@ fn unreadable(doing: &str, path: &Path, error: io::Error) -> StoreError {
 /// SQLite makes a file before its log. So a log without a file, or with an empty one, belongs to a file that was
 /// removed. Processes may still use that log, and its pages would go into the new file.
 pub(super) fn refuse_log_without_file(path: &Path, doing: &str) -> Result<(), StoreError> {
-    // In this order: the file may be made by another process meanwhile.
+    // In this order, because another process may make the file meanwhile.
     let log = log_of(path);
     if !log.exists() || std::fs::metadata(path).is_ok_and(|found| found.len() > 0) {
         return Ok(());
@@ -178,14 +179,14 @@ impl Identity {
         Self((found.dev(), found.ino()))
     }
 
-    /// The standard library tells no number of a file here; the time when it was made has to do, where it is known.
+    /// The standard library does not give a file number here, so the time of its creation is used, if that is known.
     #[cfg(not(unix))]
     fn of(found: &Metadata) -> Self {
         Self(found.created().ok())
     }
 }
 
-/// Bytes of the write-ahead log of a file.
+/// The size of a file's write-ahead log, in bytes.
 pub(super) fn log_length(path: &Path) -> u64 {
     std::fs::metadata(log_of(path)).map_or(0, |found| found.len())
 }

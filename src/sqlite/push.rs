@@ -1,4 +1,4 @@
-//! What a push does in this database: row by row, with statements that stay prepared.
+//! What a push does in this database: it writes row by row, with statements that stay prepared.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -12,7 +12,7 @@ use crate::db::{Append, Conn as _, Counter, Counters, row};
 use crate::error::StoreError;
 use crate::value::to_micros;
 
-/// The writer's lock is held from the beginning of the transaction.
+/// The transaction has held the writer's lock since it began, so this takes no locks.
 pub(super) fn counters(
     handle: &mut Handle<'_>,
     instances: &[Arc<str>],

@@ -18,10 +18,10 @@ use crate::value::ColumnType;
 /// Steps of SQLite's machine between two looks at the clock.
 const STEPS: i32 = 10_000;
 
-/// When a read has to be over; later for each part of a long one.
+/// When a read has to end. In a long read, each part moves it.
 type Until = Arc<Mutex<Instant>>;
 
-/// What is known of read tables, as of a version of the file's schema.
+/// The known columns of read tables, as of a version of the file's schema.
 pub(super) type KnownColumns = Mutex<Option<(i64, Arc<Columns>)>>;
 
 /// The types of columns, by table and column.
@@ -51,10 +51,10 @@ impl DbStore<Sqlite> {
         self.reader().with_client(work)
     }
 
-    /// Lends the writing connection with an immediate transaction: rows of a service and events
-    /// ([`push_in`](Self::push_in)) are stored together. It is committed when `work` returns `Ok`, and rolled back otherwise.
-    /// Fire the token of `push_in` after that. All other writers wait meanwhile; pushing by the store itself inside of `work`
-    /// would wait for itself, and is `Busy` at last.
+    /// Lends the writing connection with an immediate transaction, so that rows of a service and events
+    /// ([`push_in`](Self::push_in)) are stored together. It is committed if `work` returns `Ok`, and rolled back
+    /// otherwise. Fire the token of `push_in` after that. All other writers wait meanwhile. Do not push by the store
+    /// itself inside of `work`: such a push waits for this transaction, and fails as `Busy` in the end.
     ///
     /// # Examples
     /// ```
@@ -74,7 +74,7 @@ impl DbStore<Sqlite> {
     /// ```
     ///
     /// # Errors
-    /// The error of `work`, or of the database; `CommitUnknown` when the file was moved away meanwhile.
+    /// The error of `work`, or of the database; `CommitUnknown` if the file was moved away meanwhile.
     pub fn with_transaction<T, E: From<StoreError>>(
         &self,
         work: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
@@ -103,10 +103,10 @@ impl Reader<'_, Sqlite> {
     }
 }
 
-/// A connection in a transaction that only reads, and ends at its time. Dropped, it is as it was before.
+/// A connection in a transaction that only reads and has a deadline. When dropped, it restores the connection.
 struct Lent<'c> {
     conn: &'c mut Connection,
-    /// It writes otherwise.
+    /// True for the connection that otherwise writes.
     is_writer: bool,
 }
 
@@ -123,7 +123,7 @@ impl<'c> Lent<'c> {
 
 impl Drop for Lent<'_> {
     fn drop(&mut self) {
-        // First: what ends it must not be ended itself.
+        // This comes first: the deadline must not end the roll-back.
         let _ = self.conn.progress_handler(0, None::<fn() -> bool>);
         if !self.conn.is_autocommit() {
             let _ = self.conn.execute_batch("ROLLBACK");
@@ -189,7 +189,7 @@ pub(super) fn read_own(store: &Sqlite, query: &OwnQuery<'_>, each: EachRow<'_>) 
     })
 }
 
-/// The types of a query's columns, of those that are columns of read tables; views lead to their tables.
+/// The types of a query's columns, for those that are columns of read tables. Views are followed to their tables.
 fn kinds(
     store: &Sqlite,
     handle: &mut Handle<'_>,
@@ -209,7 +209,7 @@ fn kinds(
     Ok(origins.iter().map(kind).collect())
 }
 
-/// What is on record about read tables, read again when the schema of the file has changed.
+/// What is on record about read tables; read again after the schema of the file has changed.
 fn known(store: &Sqlite, handle: &mut Handle<'_>) -> Result<Arc<Columns>, StoreError> {
     let version: rusqlite::Result<i64> = handle.conn.pragma_query_value(None, "schema_version", |row| row.get(0));
     let version = version.map_err(|error| error::store("reading the version of the schema", error))?;

@@ -1,4 +1,4 @@
-//! What can only be reached from inside: a disk that is full, what becomes of statements, and what looks cost.
+//! Tests that need the inside of the store: a full disk, what becomes of statements, and what looks cost.
 
 use super::SqliteStore;
 use crate::error::{PushError, StoreError, StoreErrorKind};
@@ -41,7 +41,8 @@ fn with_file() -> (tempfile::TempDir, std::path::PathBuf, SqliteStore) {
     (folder, path, store)
 }
 
-// Contract: L6, L10: what is committed while somebody takes the file away is not acknowledged, nor is it said not to be stored.
+// Contract: L6, L10: if somebody takes the file away during a commit, the store neither acknowledges the commit nor
+// says that it was not stored.
 #[cfg(unix)]
 #[test]
 fn a_commit_into_a_file_that_is_taken_away_is_not_known() {
@@ -59,7 +60,7 @@ fn a_commit_into_a_file_that_is_taken_away_is_not_known() {
     assert_eq!(store.push(&[NewEvent::raw("a", "user", "u", "added")]).unwrap()[0].position(), 3);
 }
 
-// Contract: L6, L10: the same for the log, in which it lies.
+// Contract: L6, L10: the same for the write-ahead log, which holds the commit.
 #[cfg(unix)]
 #[test]
 fn a_commit_into_a_log_that_is_taken_away_is_not_known() {
@@ -88,7 +89,7 @@ fn nothing_is_heard_from_another_file() {
     let mut wire = store.listener();
     assert!(wire.listen(Duration::ZERO).unwrap().all);
     std::fs::rename(&path, path.with_extension("aside")).unwrap();
-    // The connection that it has, then the one that it would open.
+    // First the connection that it has, then the one that it would open.
     for _ in 0..2 {
         assert_eq!(wire.listen(Duration::ZERO).unwrap_err().kind(), StoreErrorKind::Replaced);
     }
@@ -96,7 +97,7 @@ fn nothing_is_heard_from_another_file() {
     assert!(wire.listen(Duration::ZERO).unwrap().all);
 }
 
-// Contract: A1: one deadline for a call. What was waited for other threads is not had for other processes.
+// Contract: A1: one deadline for a call. Time spent waiting for other threads is no longer there for other processes.
 #[test]
 fn who_has_no_time_left_does_not_wait_for_the_file() {
     use crate::db::Backend;
@@ -148,7 +149,7 @@ fn a_log_that_a_reader_made_long_is_short_again_when_it_has_left() {
     store.push(&[user(10, 1)]).unwrap();
     store.push(&[user(11, 1)]).unwrap();
     assert!(length() <= 16 << 20, "{}", length());
-    // Nobody reads, so nobody is blamed.
+    // Nobody reads, so the finding blames nobody.
     store.push(&[user(12, 4_000_000)]).unwrap();
     assert!(length() > 1 << 20);
     let found = look();
@@ -157,7 +158,7 @@ fn a_log_that_a_reader_made_long_is_short_again_when_it_has_left() {
     assert_eq!(store.filter(&Query::new()).unwrap().len(), 13);
 }
 
-/// A store of so many builds that each lag in so many instances, with so many failures and acts of each build.
+/// A store with this many builds, each of which lags in this many instances and has this many failures and acts.
 fn crowded(builds: u32, instances: u32, failures: u32) -> (tempfile::TempDir, SqliteStore) {
     let folder = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(folder.path().join("test.db")).unwrap();
@@ -184,9 +185,9 @@ fn crowded(builds: u32, instances: u32, failures: u32) -> (tempfile::TempDir, Sq
     (folder, store)
 }
 
-/// Statements of this work, and steps of SQLite's machine, in hundreds.
+/// How many statements the work runs, and how many hundred steps SQLite's machine takes for them.
 fn cost(store: &SqliteStore, work: impl Fn(&SqliteStore)) -> (u64, u64) {
-    // Connections, and what is kept.
+    // The first run opens connections and fills caches.
     work(store);
     let steps = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
     for reader in store.backend().readers.lock().iter_mut() {
@@ -202,7 +203,7 @@ fn cost(store: &SqliteStore, work: impl Fn(&SqliteStore)) -> (u64, u64) {
     (super::handle::ASKED.with(std::cell::Cell::get), steps.load(std::sync::atomic::Ordering::Relaxed))
 }
 
-// Contract: S3: one look at everything asks as much of many builds, instances and failures as of few.
+// Contract: S3: a look at everything runs as many statements for many builds, instances and failures as for few.
 #[test]
 fn a_look_asks_no_more_where_there_is_more() {
     use crate::inspect::Inspect;
@@ -217,13 +218,13 @@ fn a_look_asks_no_more_where_there_is_more() {
     let (_many, many) = crowded(60, 900, 50);
     let (asked, steps) = cost(&many, status);
     assert_eq!(asked, cost(&few, status).0);
-    // Each pair of a build and an instance is looked at once or twice, and not once for each other.
+    // It looks at each pair of a build and an instance once or twice, and not once for each other pair.
     assert!(steps * 100 < 60 * 900 * 300, "{steps}00 steps");
 }
 
 type Look<'l> = &'l dyn Fn(&SqliteStore);
 
-// Contract: S3: a page costs as much in a large database as in one that fills it.
+// Contract: S3: a page costs as much in a large database as in one that just fills the page.
 #[test]
 fn a_page_costs_no_more_where_there_is_more() {
     use crate::failure::FailureQuery;
@@ -252,7 +253,7 @@ fn a_page_costs_no_more_where_there_is_more() {
     }
 }
 
-// Each look at an instance runs such statements. One that is prepared anew costs more than all the rest of the look.
+// Each look at an instance runs such statements. To prepare one again costs more than all the rest of the look.
 #[test]
 fn a_statement_stays_prepared_whatever_is_bound_to_it() {
     use super::handle::Handle;
@@ -273,7 +274,7 @@ fn a_statement_stays_prepared_whatever_is_bound_to_it() {
     assert_eq!(times, [0, 3]);
 }
 
-// Contract: A5: a long read goes page by page, and each page looks at its own events only.
+// Contract: A5: a long read goes page by page, and each page reads only its own events.
 #[test]
 fn a_page_is_found_without_sorting_what_is_left() {
     use super::handle::Handle;

@@ -1,4 +1,4 @@
-//! Values as SQLite holds them: times and arrays as texts, UUIDs as 16 bytes, truth as 0 and 1.
+//! Values as SQLite stores them: times and arrays as texts, UUIDs as 16 bytes, booleans as 0 and 1.
 
 use std::time::SystemTime;
 
@@ -10,7 +10,7 @@ use crate::value::{ColumnType, Decimal, Value, parse_time, time_text, unsigned_z
 /// The form in which a value is bound.
 pub(super) fn bound(value: &Value) -> ToSqlOutput<'_> {
     match value {
-        // Statements with what is no value are refused before.
+        // Statements with an unfit value were refused before.
         Value::Null | Value::Unfit(_) => ToSqlOutput::Borrowed(ValueRef::Null),
         Value::Boolean(truth) => ToSqlOutput::Owned(Owned::Integer((*truth).into())),
         Value::Integer(number) => ToSqlOutput::Owned(Owned::Integer(*number)),
@@ -20,7 +20,7 @@ pub(super) fn bound(value: &Value) -> ToSqlOutput<'_> {
         Value::Timestamp(at) => ToSqlOutput::Owned(Owned::Text(timestamp(*at))),
         Value::TextArray(texts) => ToSqlOutput::Owned(Owned::Text(array(texts))),
         Value::Uuid(id) => ToSqlOutput::Borrowed(ValueRef::Blob(id.as_bytes())),
-        // At the scale of its column: what renders statements sees to that.
+        // The number has the scale of its column already: the code that renders statements ensures that.
         Value::Decimal(number) => ToSqlOutput::Owned(Owned::Integer(number.units())),
         Value::Date(day) => ToSqlOutput::Owned(Owned::Text(day.to_string())),
         Value::Time(time) => ToSqlOutput::Owned(Owned::Text(time.to_string())),
@@ -29,7 +29,7 @@ pub(super) fn bound(value: &Value) -> ToSqlOutput<'_> {
     }
 }
 
-/// The text of a time, of which the order is that of the times.
+/// The text of a time. The texts sort in the order of the times.
 pub(super) fn timestamp(at: SystemTime) -> String {
     time_text(within(at))
 }
@@ -53,8 +53,8 @@ pub(super) fn found(value: ValueRef<'_>) -> Result<Value, StoreError> {
     })
 }
 
-/// A value as the type of its column means it; one that the engine would not have written so stays as it is: SQL does not
-/// take the two for the same.
+/// A value as the type of its column means it. A value that is not written as the engine would write it stays as it is,
+/// because SQL does not consider the two equal.
 pub(super) fn typed(value: Value, kind: ColumnType) -> Value {
     use ColumnType as T;
     match (kind, value) {
@@ -88,7 +88,7 @@ pub(super) fn typed(value: Value, kind: ColumnType) -> Value {
     }
 }
 
-/// What a text says, where the engine would have written it so.
+/// The value that a text stands for, if the engine would have written exactly this text.
 fn as_written(text: String, read: impl Fn(&str) -> Option<Value>) -> Value {
     let is_same = |value: &Value| matches!(bound(value), ToSqlOutput::Owned(Owned::Text(own)) if own == text);
     match read(&text).filter(is_same) {

@@ -1,4 +1,4 @@
-//! What is refused while a statement is built, and what does not fit its tables.
+//! What the builders refuse, and what does not fit the tables.
 
 use super::column::{Assignment, Change, Condition, LookUp, Name, Origin, Source, Test};
 use super::data::Statement;
@@ -111,7 +111,7 @@ pub(super) fn check_conditions(
 }
 
 impl Test {
-    /// The column that it asks about; none where it is made of others.
+    /// The column that the test is about. `None` for a test that consists of others.
     fn column(&self) -> Option<&str> {
         match self {
             Self::Compare(column, ..)
@@ -124,7 +124,7 @@ impl Test {
         }
     }
 
-    /// All conditions of a list must hold, so the conditions inside an `All` can join the list. Then a check sees that
+    /// All conditions of a list must hold, so the conditions inside an `All` can join the list. A check then sees that
     /// they name one row.
     fn flatten(self, into: &mut Vec<Condition>) {
         match self {
@@ -185,7 +185,7 @@ impl Test {
 }
 
 impl LookUp {
-    /// At most one row is meant, so that both databases find the same.
+    /// A look-up may find at most one row, so that both databases find the same one.
     fn fits(&self, tables: &[Table], into: (&Table, &Column)) -> Result<(), StatementError> {
         let table = find_table(tables, Some(&self.table))?;
         let from = find_column(table, &self.column)?;
@@ -240,7 +240,7 @@ fn fits(table: &Table, column: &Column, value: &Value) -> Result<(), StatementEr
     }
 }
 
-/// A number that is added, or a value that is compared with what the column holds.
+/// Checks a number that is added, or a value that is compared with the content of the column.
 fn is_given(table: &Table, column: &Column, value: &Value) -> Result<(), StatementError> {
     if value.is_null() { Err(wrong(table, column, "NULL")) } else { is_written(table, column, value) }
 }
@@ -264,7 +264,7 @@ fn is_item(table: &Table, column: &Column, item: &Value) -> Result<(), Statement
     Err(wrong(table, column, format!("{} as an item", item.described(kind))))
 }
 
-/// A value that a row is to hold: of the column's type, and not too long for its keys and indexes.
+/// Checks a value for a row: it has the column's type, and is not too long for the table's keys and indexes.
 fn is_written(table: &Table, column: &Column, value: &Value) -> Result<(), StatementError> {
     fits(table, column, value)?;
     table.check_room(column, value).map_err(|(size, limit)| {
@@ -332,8 +332,8 @@ fn source_fits(table: &Table, to: &str, source: &Source) -> Result<(), Statement
     }
 }
 
-/// Some column of the projection has each decimal's scale: where a database counts units, SQL of the service's own gets those
-/// of that scale.
+/// Checks that the scale of each decimal is the scale of some column. A database that counts units gives custom SQL the
+/// units of that scale.
 fn scales_fit(tables: &[Table], sql: &Name, values: &[Value]) -> Result<(), StatementError> {
     let is_scale = |wanted: u8| {
         let mut kinds = tables.iter().flat_map(|table| &table.columns).map(|column| column.kind);
@@ -347,7 +347,7 @@ fn scales_fit(tables: &[Table], sql: &Name, values: &[Value]) -> Result<(), Stat
 }
 
 impl Statement {
-    /// True when it holds SQL of the service's own.
+    /// True when it holds custom SQL.
     pub(crate) fn has_exec(&self) -> bool {
         match self {
             Self::Exec { .. } => true,
@@ -357,7 +357,7 @@ impl Statement {
         }
     }
 
-    /// Checks the statement against the tables of its projection, and against its own SQL.
+    /// Checks the statement against the tables and the custom SQL of its projection.
     pub(crate) fn check<'o>(
         &self,
         tables: &[Table],
@@ -402,7 +402,7 @@ impl Statement {
         }
     }
 
-    /// Sets the table where none is set.
+    /// Sets the table if none is set.
     pub(super) fn direct(&mut self, name: &Name) {
         match self {
             Self::Noop | Self::Exec { .. } => {}

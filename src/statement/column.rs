@@ -1,4 +1,4 @@
-//! What a statement does to a column, and which rows it means.
+//! What a statement does to a column, and which rows it selects.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::error::StatementError;
 use crate::value::Value;
 
-/// The name of a column. Most are written in the program; those take no memory of their own in a statement.
+/// The name of a column. Most names are literals of the program, which allocate nothing in a statement.
 pub type Name = Cow<'static, str>;
 
 /// A change to one column.
@@ -30,7 +30,7 @@ pub(crate) enum Change {
     SetOnInsert(Value),
     SetIf(Value, Box<Condition>),
     LookUp(Box<LookUp>),
-    /// A value that could not be serialized; surfaces from the builder.
+    /// A value that could not be serialized. The builder returns it as an error.
     Broken(String),
 }
 
@@ -40,11 +40,11 @@ pub(crate) struct LookUp {
     /// The table of that row.
     pub(crate) table: Name,
     pub(crate) column: Name,
-    /// They name one row by a key of its table.
+    /// The conditions name one row by a key of its table.
     pub(crate) conditions: Vec<Condition>,
 }
 
-/// Which rows a statement means; several are joined by AND.
+/// Selects the rows of a statement. Several conditions are joined by AND.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Condition(pub(crate) Test);
 
@@ -56,12 +56,12 @@ pub(crate) enum Test {
     Contains(Name, Value),
     JsonContains(Name, Value),
     Not(Box<Test>),
-    /// One of them holds; of none, never.
+    /// At least one of them holds. An empty list never holds.
     Any(Vec<Test>),
     /// Each of them holds.
     All(Vec<Test>),
     Broken(Name, String),
-    /// Boxed, so that it makes no condition larger.
+    /// Boxed, to keep the size of a condition small.
     Refused(Box<StatementError>),
 }
 
@@ -79,7 +79,7 @@ pub(crate) enum Origin {
 }
 
 impl Source {
-    /// Where the row is there already, adds to what it holds instead of replacing it.
+    /// If the row exists already, adds to its value instead of replacing it.
     #[must_use]
     pub fn added(mut self) -> Self {
         self.added = true;
@@ -100,7 +100,7 @@ pub fn source_column(name: impl Into<String>) -> Source {
     Source { from: Origin::Column(name.into()), added: false }
 }
 
-/// An owned value.
+/// A given value.
 ///
 /// # Examples
 /// ```
@@ -143,8 +143,8 @@ pub fn set_json<T: Serialize + ?Sized>(column: impl Into<Name>, value: &T) -> As
     assignment(column, Value::json(value).map_or_else(|error| Change::Broken(error.to_string()), Change::Set))
 }
 
-/// Adds to a column of integers, decimals, floats or lengths of time; in `upsert` a new row gets the number itself. What is
-/// added to NULL gives NULL. A sum that the column cannot hold fails the event.
+/// Adds to a column of integers, decimals, floats or durations. In `upsert` a new row gets the number itself. NULL plus
+/// a number is NULL. If the column cannot hold the sum, the event fails.
 ///
 /// # Examples
 /// ```
@@ -157,7 +157,7 @@ pub fn increment(column: impl Into<Name>, by: impl Into<Value>) -> Assignment {
     assignment(column, Change::Increment(by.into()))
 }
 
-/// Subtracts from a column; the one number that has no negative is refused.
+/// Subtracts from a column. The smallest integer, which has no negative, is refused.
 ///
 /// # Examples
 /// ```
@@ -171,8 +171,8 @@ pub fn decrement(column: impl Into<Name>, by: impl Into<Value>) -> Assignment {
     assignment(column, negative.unwrap_or_else(|| Change::Broken("the number has no negative".to_owned())))
 }
 
-/// Sets a column to the value where that is greater than what the column holds, or where it holds NULL; in `upsert` a new row
-/// gets the value.
+/// Sets a column to the value if that is greater than the column's value, or if the column is NULL. In `upsert` a new
+/// row gets the value.
 ///
 /// # Examples
 /// ```
@@ -185,7 +185,7 @@ pub fn greatest(column: impl Into<Name>, value: impl Into<Value>) -> Assignment 
     assignment(column, Change::Greatest(value.into()))
 }
 
-/// Sets a column to the value where that is less than what the column holds, or where it holds NULL; in `upsert` a new row
+/// Sets a column to the value if that is less than the column's value, or if the column is NULL. In `upsert` a new row
 /// gets the value.
 ///
 /// # Examples
@@ -199,7 +199,7 @@ pub fn least(column: impl Into<Name>, value: impl Into<Value>) -> Assignment {
     assignment(column, Change::Least(value.into()))
 }
 
-/// Appends a text, an integer or a UUID to an array of such; NULL counts as empty.
+/// Appends a text, an integer or a UUID to an array of that type. NULL counts as an empty array.
 ///
 /// # Examples
 /// ```
@@ -225,7 +225,7 @@ pub fn array_remove(column: impl Into<Name>, item: impl Into<Value>) -> Assignme
     assignment(column, Change::ArrayRemove(item.into()))
 }
 
-/// Keeps only these items in an array, in its order.
+/// Keeps only these items in an array, in the array's order.
 ///
 /// # Examples
 /// ```
@@ -238,7 +238,7 @@ pub fn array_intersect<T: Into<Value>>(column: impl Into<Name>, items: impl Into
     assignment(column, Change::ArrayIntersect(items.into_iter().map(Into::into).collect()))
 }
 
-/// Sets a column to what another column holds.
+/// Sets a column to the value of another column.
 ///
 /// # Examples
 /// ```
@@ -251,7 +251,7 @@ pub fn copy_column(column: impl Into<Name>, from: impl Into<String>) -> Assignme
     assignment(column, Change::CopyColumn(from.into()))
 }
 
-/// Sets a column of a new row only.
+/// Sets a column only if the row is new.
 ///
 /// # Examples
 /// ```
@@ -264,7 +264,7 @@ pub fn set_on_insert(column: impl Into<Name>, value: impl Into<Value>) -> Assign
     assignment(column, Change::SetOnInsert(value.into()))
 }
 
-/// Sets a column of a new row, or of a row that meets the condition.
+/// Sets a column if the row is new or meets the condition.
 ///
 /// # Examples
 /// ```
@@ -278,11 +278,11 @@ pub fn set_if(column: impl Into<Name>, value: impl Into<Value>, condition: Condi
     assignment(column, Change::SetIf(value.into(), Box::new(condition)))
 }
 
-/// Sets a column to what a column of another row holds, as of this statement; NULL where there is no such row. The conditions
-/// name that row by a key of its table: each column of it equals a value.
+/// Sets a column to a column's value in another row, as of this statement, or to NULL if there is no such row. The
+/// conditions name that row by a key of its table: each column of the key equals a value.
 ///
-/// The table is one of the projection's own, by its name or its suffix. Events are applied in the order of their tenant, so
-/// the row is as the events before this one left it. Where the column may not be NULL, an event without that row fails.
+/// The table is one of the projection's tables, by its name or its suffix. The events of a tenant are applied in order,
+/// so the row is as the earlier events left it. If the column may not be NULL, an event without that row fails.
 ///
 /// # Examples
 /// ```
@@ -312,8 +312,8 @@ macro_rules! comparisons {
 }
 
 comparisons! {
-    /// The column equals the value; NULL means 'is NULL'.
-    /// JSON documents are equal by meaning: neither spaces, nor the order of keys, nor how a number is written count.
+    /// The column equals the value; for NULL, the column is NULL. JSON documents are equal by meaning: spaces, the
+    /// order of keys, and the spelling of numbers do not matter.
     ///
     /// # Examples
     /// ```
@@ -323,7 +323,7 @@ comparisons! {
     /// # Ok::<(), readside::error::ReduceError>(())
     /// ```
     eq "=",
-    /// The column differs from the value and is not NULL; NULL means 'is not NULL'.
+    /// The column differs from the value and is not NULL; for NULL, the column is not NULL.
     ///
     /// # Examples
     /// ```
@@ -388,7 +388,7 @@ pub fn is_null(column: impl Into<Name>) -> Condition {
     Condition(Test::IsNull(column.into()))
 }
 
-/// The column is one of the values; of none, never.
+/// The column is one of the values. An empty list never holds.
 ///
 /// # Examples
 /// ```
@@ -414,7 +414,7 @@ pub fn contains(column: impl Into<Name>, item: impl Into<Value>) -> Condition {
     Condition(Test::Contains(column.into(), item.into()))
 }
 
-/// The JSON document contains this one, as PostgreSQL's `@>` means it.
+/// The JSON document contains this one, in the sense of PostgreSQL's `@>`.
 ///
 /// # Examples
 /// ```
@@ -445,7 +445,7 @@ pub fn not(condition: Condition) -> Condition {
     Condition(Test::Not(Box::new(condition.0)))
 }
 
-/// One of the conditions holds, or more; of none, never.
+/// At least one of the conditions holds. An empty list never holds.
 ///
 /// # Examples
 /// ```
@@ -458,8 +458,8 @@ pub fn any_of(conditions: impl IntoIterator<Item = Condition>) -> Condition {
     Condition(Test::Any(conditions.into_iter().map(|condition| condition.0).collect()))
 }
 
-/// Each of the conditions holds, as in a list of conditions; inside of [`any_of`] and [`not`]. Of none it would mean every row,
-/// which is refused.
+/// Each of the conditions holds, as in a list of conditions. Use it inside of [`any_of`] and [`not`]. An empty list
+/// would mean every row, and is refused.
 ///
 /// # Examples
 /// ```
@@ -477,7 +477,7 @@ pub fn all_of(conditions: impl IntoIterator<Item = Condition>) -> Condition {
     Condition(Test::All(tests))
 }
 
-/// The columns hold one of these lists of values, column by column as [`eq`] means it; of no list, never.
+/// The columns equal one of these lists of values, column by column as with [`eq`]. Without a list it never holds.
 ///
 /// # Examples
 /// ```

@@ -11,27 +11,27 @@ pub type Reduced = Result<Statement, ReduceError>;
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Statement {
-    /// Nothing.
+    /// Does nothing.
     Noop,
     /// Inserts a row.
     Create {
-        /// The table; none means the primary one.
+        /// The table. `None` means the primary one.
         table: Option<Name>,
         /// Values of the row.
         values: Vec<Assignment>,
     },
     /// Inserts a row, or changes the one that has the same conflict columns.
     Upsert {
-        /// The table; none means the primary one.
+        /// The table. `None` means the primary one.
         table: Option<Name>,
-        /// Columns that tell which rows are the same.
+        /// The columns that say which rows are the same.
         conflict: Vec<Name>,
-        /// Values of the row, with those of the conflict columns.
+        /// The values of the row, including those of the conflict columns.
         values: Vec<Assignment>,
     },
     /// Changes rows.
     Update {
-        /// The table; none means the primary one.
+        /// The table. `None` means the primary one.
         table: Option<Name>,
         /// The changes.
         values: Vec<Assignment>,
@@ -40,16 +40,16 @@ pub enum Statement {
     },
     /// Deletes rows.
     Delete {
-        /// The table; none means the primary one.
+        /// The table. `None` means the primary one.
         table: Option<Name>,
         /// Which rows.
         conditions: Vec<Condition>,
     },
-    /// Copies rows within a table under other keys.
+    /// Copies rows within a table to other keys.
     Copy {
-        /// The table; none means the primary one.
+        /// The table. `None` means the primary one.
         table: Option<Name>,
-        /// Columns that tell which rows are the same.
+        /// The columns that say which rows are the same.
         conflict: Vec<Name>,
         /// Columns to write.
         to: Vec<Name>,
@@ -58,7 +58,7 @@ pub enum Statement {
         /// Which rows to copy.
         conditions: Vec<Condition>,
     },
-    /// One of the others, which fails unless it changes so many rows.
+    /// One of the other statements, which fails unless it changes this number of rows.
     Expect {
         /// The number of rows.
         rows: u64,
@@ -71,7 +71,7 @@ pub enum Statement {
     Exec {
         /// The name under which the projection declares it.
         sql: Name,
-        /// Values of `$2` and on; `$1` is the instance.
+        /// The values of `$2` and the following placeholders; `$1` is the instance.
         values: Vec<Value>,
     },
 }

@@ -1,4 +1,4 @@
-//! Statements that are to meet a certain number of rows.
+//! Statements that have to change a certain number of rows.
 
 use super::data::{Reduced, Statement};
 use crate::error::StatementError;
@@ -8,16 +8,16 @@ mod sealed {
     impl Sealed for super::Reduced {}
 }
 
-/// Says of a statement how many rows it has to meet.
+/// Sets how many rows a statement has to change.
 pub trait ExpectRows: sealed::Sealed {
-    /// The statement, which fails its event unless it changes exactly so many rows.
+    /// The statement, which fails its event unless it changes exactly this number of rows.
     ///
-    /// It is for an update, a delete or a copy: those change what is there, and do nothing where that is not what the
-    /// reducer takes for granted. Without it a missed row is no failure; `health()` counts them
-    /// (`ProjectionHealth::missed`). The class of the failure is `statement`, which waiting does not mend.
+    /// Use it for an update, a delete or a copy. These change existing rows, and do nothing if the rows are not as the
+    /// reducer assumes. Without it a missed row is no failure; `health()` counts missed rows
+    /// (`ProjectionHealth::missed`). The class of the failure is `statement`; waiting does not help it.
     ///
-    /// Such a statement is written by itself, because only then the database tells how many rows it met: what it costs is
-    /// a round trip for each, and the writing of everything before it.
+    /// The engine runs such a statement alone, because only then does the database tell how many rows it changed. That
+    /// costs a round trip for each one, and everything before it has to be written first.
     ///
     /// # Examples
     /// ```
@@ -29,7 +29,7 @@ pub trait ExpectRows: sealed::Sealed {
     /// ```
     ///
     /// # Errors
-    /// The statement's own; [`StatementError::NoExpectation`] for another kind of statement.
+    /// The errors of the statement, and [`StatementError::NoExpectation`] for another kind of statement.
     fn expect_rows(self, rows: u64) -> Reduced;
 }
 

@@ -3,7 +3,7 @@
 use crate::error::StatementError;
 use crate::table::Table;
 
-/// The table of this name: none means the first one, a suffix means the first one's name with it.
+/// The table with this name. `None` means the first table; a suffix means the table that is named after the first one.
 pub(crate) fn find_table<'t>(tables: &'t [Table], name: Option<&str>) -> Result<&'t Table, StatementError> {
     let primary = tables.first().ok_or_else(|| StatementError::UnknownTable { table: "(the first one)".to_owned() })?;
     let Some(name) = name else { return Ok(primary) };

@@ -1,7 +1,7 @@
-//! What a reducer wants done to its tables, as data.
+//! What a reducer wants to do to its tables, as data.
 //!
-//! The builders return [`Reduced`], so that `?` and the builders fit together; what cannot be a statement is refused
-//! while it is built, before any SQL. Rendering is the work of `sql`.
+//! The builders return [`Reduced`], so that `?` works with them. They refuse what cannot be a statement before any SQL
+//! runs. `sql` turns statements into SQL.
 
 mod check;
 mod column;
@@ -80,8 +80,8 @@ pub fn create(values: impl IntoIterator<Item = Assignment>) -> Reduced {
 /// ```
 ///
 /// # Errors
-/// [`StatementError`]: `NoConflictColumns`, `ConflictColumnWithoutValue`, `NoValues` when nothing is left to set, and those of
-/// [`create`].
+/// [`StatementError`]: `NoConflictColumns`, `ConflictColumnWithoutValue`, `NoValues` when there is nothing to set, and
+/// those of [`create`].
 pub fn upsert<C: Into<Name>>(
     conflict: impl IntoIterator<Item = C>,
     values: impl IntoIterator<Item = Assignment>,
@@ -150,8 +150,8 @@ pub fn delete(conditions: impl IntoIterator<Item = Condition>) -> Reduced {
     Ok(Statement::Delete { table: None, conditions: check_conditions("delete", conditions)? })
 }
 
-/// Copies the rows that meet all conditions; where a row with the same conflict columns is there, it is changed.
-/// Several rows onto one key are refused when the statement runs, because which of them would stay is chance.
+/// Copies the rows that meet all conditions. If a row with the same conflict columns exists, it is changed. Copying
+/// several rows to one key is refused when the statement runs, because chance would decide which of them stays.
 ///
 /// # Examples
 /// ```
@@ -196,7 +196,7 @@ pub fn copy<C: Into<Name>, T: Into<Name>>(
     Ok(Statement::Copy { table: None, conflict, to, from, conditions })
 }
 
-/// Several statements as one: all or nothing.
+/// Several statements as one, which are applied completely or not at all.
 ///
 /// # Examples
 /// ```
@@ -210,17 +210,18 @@ pub fn copy<C: Into<Name>, T: Into<Name>>(
 /// ```
 ///
 /// # Errors
-/// The first of theirs.
+/// The first error among these statements.
 pub fn multi(statements: impl IntoIterator<Item = Reduced>) -> Reduced {
     let statements = statements.into_iter().collect::<Result<Vec<Statement>, ReduceError>>()?;
     Ok(if statements.is_empty() { Statement::Noop } else { Statement::Multi(statements) })
 }
 
-/// Custom SQL, for what the builders cannot say: a text that the projection declares under this name
-/// ([`Projection::sql`](crate::Projection::sql)), with the values of its `$2` and on. `$1` is the instance.
+/// Custom SQL for what the builders cannot express: a text that the projection declares under this name
+/// ([`Projection::sql`](crate::Projection::sql)), with the values of `$2` and the following placeholders. `$1` is the
+/// instance.
 ///
-/// It is a part of the read model like any other statement: it is written into whichever build is filled, it has to do the
-/// same each time, and it may change the rows of its instance only.
+/// It is a part of the read model like any other statement. The engine runs it for whichever build is being filled. It
+/// has to have the same effect each time, and may change only rows of its instance.
 ///
 /// # Examples
 /// ```
@@ -234,7 +235,7 @@ pub fn multi(statements: impl IntoIterator<Item = Reduced>) -> Reduced {
 /// ```
 ///
 /// # Errors
-/// A value that cannot be stored. A name or a number of values that the projection does not know is found when the event is
+/// A value that cannot be stored. An unknown name, or a wrong number of values, is found only when the event is
 /// reduced.
 pub fn exec<V: Into<Value>>(sql: impl Into<Name>, values: impl IntoIterator<Item = V>) -> Reduced {
     let values: Vec<Value> = values.into_iter().map(Into::into).collect();
@@ -253,7 +254,7 @@ pub fn exec<V: Into<Value>>(sql: impl Into<Name>, values: impl IntoIterator<Item
 /// ```
 ///
 /// # Errors
-/// The statement's own.
+/// The errors of the statement.
 pub fn in_table(name: impl Into<Name>, statement: Reduced) -> Reduced {
     let mut statement = statement?;
     statement.direct(&name.into());

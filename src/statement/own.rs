@@ -1,8 +1,8 @@
-//! SQL of a service's own: texts that are declared with a projection, looked through once, and filled in with the names of
-//! the tables that are written.
+//! Custom SQL of a service: texts that are declared with a projection, checked once, and filled with the names of the
+//! tables that are written.
 //!
-//! A text never names a table of its projection itself. Which table is meant depends on the build that is written: the live
-//! one, a raised version, a rebuild, a verification.
+//! A text never contains the real name of a table of its projection. Which table is meant depends on the build that is
+//! written: the live one, a raised version, a rebuild, or a verification.
 
 mod reader;
 
@@ -15,7 +15,7 @@ pub use crate::dialect::Dialects;
 use crate::state::SHADOW;
 use crate::table::{INSTANCE_COLUMN, Table};
 
-/// Declared texts that were looked through.
+/// Declared texts, already checked.
 #[derive(Debug, Clone)]
 pub(crate) struct OwnSql {
     texts: Vec<(Dialect, Result<OwnText, String>)>,
@@ -28,7 +28,7 @@ impl OwnSql {
         Self { texts: given.into_iter().filter_map(read).collect() }
     }
 
-    /// What is wrong with one of the texts, and which.
+    /// The first fault of a text, with the database that the text is for.
     pub(crate) fn check(&self, tables: &[Table], schema: Option<&str>) -> Result<(), (Dialect, String)> {
         let mut numbers = None;
         for (dialect, text) in &self.texts {
@@ -61,11 +61,11 @@ impl OwnSql {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct OwnText {
     pieces: Vec<Piece>,
-    /// What may name a relation: words, and names in quotes.
+    /// Words and quoted names that may name a relation.
     names: Vec<String>,
     /// The numbers of its `$n`.
     numbers: BTreeSet<usize>,
-    /// The word by which it returns rows.
+    /// The word with which it returns rows.
     reads: Option<&'static str>,
 }
 
@@ -77,7 +77,7 @@ enum Piece {
 }
 
 impl OwnText {
-    /// The SQL with the quoted names of tables and columns.
+    /// The SQL, with the quoted names of tables and columns filled in.
     pub(crate) fn fill(&self, table: impl Fn(&str) -> String, column: impl Fn(&str) -> String) -> String {
         let piece = |piece: &Piece| match piece {
             Piece::Sql(text) => Cow::Borrowed(*text),
@@ -129,7 +129,7 @@ impl OwnText {
     }
 }
 
-/// The plain name of a table, or that of one of its versions.
+/// True for the plain name of a table, and for the name of one of its versions.
 fn is_name_of(name: &str, table: &Table, schema: Option<&str>) -> bool {
     let is = |own: &str| {
         let Some((head, rest)) = name.split_at_checked(own.len()) else { return false };

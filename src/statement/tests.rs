@@ -29,7 +29,7 @@ fn statements_without_values_are_refused() {
     assert_eq!(refused(copy(["id"], nothing, [], [eq("id", 1)])), no_values("copy"));
 }
 
-// Contract: B2: no condition wins over no values.
+// Contract: B2: a missing condition is reported before missing values.
 #[test]
 fn statements_without_condition_are_refused() {
     let no_condition = |statement| StatementError::NoCondition { statement };
@@ -108,7 +108,7 @@ fn a_reducer_can_neither_name_the_instance_nor_a_column_twice() {
     assert!(matches!(refused(create([set("", 1)])), StatementError::Name(NameError::Empty { .. })));
 }
 
-// Contract: B2: changes that need a row, or a new one, have their places.
+// Contract: B2: changes that need an existing row, or a new one, are accepted only where there is one.
 #[test]
 fn changes_stand_where_they_make_sense() {
     let not_here = |error| matches!(error, StatementError::NotHere { .. });

@@ -1,4 +1,4 @@
-//! Builds of read models: a live one, and shadows that are filled meanwhile.
+//! Builds of read models: a live one, and shadows that are being filled.
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,14 +22,14 @@ type Columns = Vec<(String, Value)>;
 /// Brings the instances of a build up to date inside the transaction that locks them.
 pub type CatchUp<'c> = &'c mut dyn FnMut(&mut dyn ProjectionTransaction, &[LaggingInstance]) -> Result<(), StoreError>;
 
-/// Tables of a projection that are empty at first, that nobody else sees, and that are gone afterwards.
+/// Temporary tables of a projection. They begin empty, nobody else sees them, and they are gone afterwards.
 ///
 /// It is sealed: only this library implements it.
 pub trait Replay: Sealed {
-    /// Applies a statement; one that is refused changes nothing.
+    /// Applies a statement. A refused statement changes nothing.
     ///
     /// # Errors
-    /// Why it is refused, or that the store fails.
+    /// When the statement is refused, or when the store fails.
     fn apply(&mut self, instance: &str, statement: &Statement) -> Result<(), StoreError>;
 
     /// The rows of an instance, table by table.
@@ -45,10 +45,10 @@ pub trait Replay: Sealed {
     fn find(&mut self, table: &Table, instance: &str, key: &[Value]) -> Result<Option<Columns>, StoreError>;
 }
 
-/// Work on such tables.
+/// Work on temporary tables.
 pub type Replaying<'w> = &'w mut dyn FnMut(&mut dyn Replay) -> Result<(), Error>;
 
-/// Where builds are registered, compared and exchanged: in the database of the read models.
+/// Where builds are registered, compared and exchanged, in the database of the read models.
 ///
 /// It is sealed: only this library implements it.
 pub trait BuildStore: Sealed + fmt::Debug + Send + Sync {
@@ -58,15 +58,15 @@ pub trait BuildStore: Sealed + fmt::Debug + Send + Sync {
     /// When the store cannot be read.
     fn builds(&self) -> Result<Vec<Build>, StoreError>;
 
-    /// Makes the tables of a build where there are none, removes what is left of an earlier one that is not wanted any
-    /// more, and registers it as being built by this command. One that is under construction goes on. Its tables get what
-    /// people hung on those that readers see; returned is what they will be without.
+    /// Makes the tables of a build if there are none, and registers the build under this command. It removes the
+    /// remains of an earlier, abandoned build; a build under construction goes on. The tables get what people added to
+    /// those that readers see. Returns the things that they cannot get.
     ///
     /// # Errors
-    /// See [`SwitchError`]: what would refuse the switch is said here.
+    /// See [`SwitchError`]. Anything that would refuse the switch is reported here already.
     fn begin(&self, build: &Projection, command: Uuid) -> Result<Vec<String>, SwitchError>;
 
-    /// Moves a build into another phase, unless it is in none of these; false then.
+    /// Moves a build into another phase. Returns false when it is in none of the phases given as `from`.
     ///
     /// # Errors
     /// When the store fails.
@@ -78,13 +78,13 @@ pub trait BuildStore: Sealed + fmt::Debug + Send + Sync {
         trouble: Option<&str>,
     ) -> Result<bool, StoreError>;
 
-    /// Has a build that was kept be filled again, for this command.
+    /// Begins to fill a kept build again, for this command.
     ///
     /// # Errors
     /// As [`begin`](Self::begin).
     fn revive(&self, build: &ProjectionKey, command: Uuid) -> Result<(), SwitchError>;
 
-    /// Instances that have a state in one of these builds, by bytes, behind `after`, at most `limit`.
+    /// Instances that have a state in one of these builds, in order of their bytes, after `after`, at most `limit`.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -95,8 +95,8 @@ pub trait BuildStore: Sealed + fmt::Debug + Send + Sync {
         limit: usize,
     ) -> Result<Vec<Arc<str>>, StoreError>;
 
-    /// Compares two builds in those of these instances in which both stand at the same position, and adds to the
-    /// comparison. Returns the others with both positions.
+    /// Compares two builds in those of these instances in which both have the same position, and adds the result to the
+    /// comparison. Returns the other instances with both positions.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -109,9 +109,9 @@ pub trait BuildStore: Sealed + fmt::Debug + Send + Sync {
         into: &mut Comparison,
     ) -> Result<Vec<LaggingInstance>, StoreError>;
 
-    /// Has readers see this build, in one transaction, during which the live one does not move. `catch_up` is called
-    /// for the instances in which it lags behind the live one; without it the switch happens although the build lags.
-    /// The call waits this long for readers that use the tables; new readers wait meanwhile.
+    /// Makes readers see this build, in one transaction, during which the live one does not move. It calls `catch_up`
+    /// for the instances in which the build lags behind the live one. Without `catch_up` the switch happens although
+    /// the build lags. The call waits this long for readers that use the tables; new readers wait meanwhile.
     ///
     /// # Errors
     /// See [`SwitchError`]; nothing has changed then.
@@ -122,51 +122,52 @@ pub trait BuildStore: Sealed + fmt::Debug + Send + Sync {
         catch_up: Option<CatchUp<'_>>,
     ) -> Result<(), SwitchError>;
 
-    /// Exchanges rows, state and failures of one instance of the live build for those of a build beside it, in one
+    /// Exchanges rows, state and failures of one instance of the live build for those of another build, in one
     /// transaction.
     ///
     /// # Errors
     /// See [`SwitchError`]; nothing has changed then.
     fn exchange(&self, build: &Projection, instance: &Arc<str>, catch_up: CatchUp<'_>) -> Result<(), SwitchError>;
 
-    /// Removes a build that readers do not see: tables, states, failures; false when there is none.
+    /// Removes a build that readers do not see: tables, states, failures. Returns false when there is none.
     ///
     /// # Errors
-    /// [`SetupError::Dependents`] where something of the service's own stands on its tables; when the store fails.
+    /// [`SetupError::Dependents`] when an object of the service depends on its tables; others when the store fails.
     fn remove(&self, build: &ProjectionKey) -> Result<bool, SetupError>;
 
-    /// Foreign keys of the service's own tables that refer to the tables of a build, in words.
+    /// The foreign keys by which the service's tables refer to the tables of a build, in words.
     ///
     /// # Errors
     /// When the store cannot be read.
     fn referring(&self, projection: &Projection) -> Result<Vec<String>, StoreError>;
 
-    /// Instances whose removal has begun and not come to its end, by bytes: what is left of their logs is in no build.
+    /// The instances whose removal has begun and not finished, in order of their bytes. No build holds the rest of
+    /// their logs.
     ///
     /// # Errors
     /// When the store cannot be read.
     fn half_removed(&self) -> Result<Vec<Arc<str>>, StoreError>;
 
-    /// Empties these instances of a read model: rows, state and failures, but for what people gave up. Returns how many rows
-    /// went.
+    /// Empties these instances of a read model: rows, state, and failures other than discarded ones. Returns the number
+    /// of removed rows.
     ///
     /// # Errors
     /// When the store fails.
     fn empty(&self, projection: &Projection, instances: &[Arc<str>]) -> Result<u64, StoreError>;
 
-    /// What people gave up is applied again when it is met; in one instance or all. Returns how many events that are.
+    /// Makes discarded events apply again when a pass meets them, in one instance or in all. Returns their number.
     ///
     /// # Errors
     /// When the store fails.
     fn forget_discarded(&self, build: &ProjectionKey, instance: Option<&str>) -> Result<u64, StoreError>;
 
-    /// Takes back that the first run has succeeded.
+    /// Records that the first run has not succeeded.
     ///
     /// # Errors
     /// When the store fails.
     fn revoke(&self, projection: &ProjectionKey) -> Result<(), StoreError>;
 
-    /// Instances that have a state or a row, by bytes, behind `after`, at most `limit`.
+    /// Instances that have a state or a row, in order of their bytes, after `after`, at most `limit`.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -189,16 +190,16 @@ pub trait BuildStore: Sealed + fmt::Debug + Send + Sync {
         key: &[Value],
     ) -> Result<Option<Vec<(String, Value)>>, StoreError>;
 
-    /// One instance, read from one snapshot: while an engine works, state and rows must fit each other.
+    /// One instance, read from one snapshot, so that state and rows fit each other while an engine works.
     ///
     /// # Errors
     /// When the store cannot be read.
     fn model(&self, projection: &Projection, instance: &str) -> Result<Model, StoreError>;
 
-    /// Runs the work on tables of the projection, where its custom SQL needs this database to mean what it means in the
-    /// read model. False when SQLite in memory does as well; nothing was done then.
+    /// Runs the work on temporary tables of the projection in this database, if the projection's custom SQL needs the
+    /// same database as the read model. Returns false, and does nothing, when SQLite in memory is good enough.
     ///
     /// # Errors
-    /// Those of the work, and when the store fails.
+    /// The errors of the work, and others when the store fails.
     fn replay(&self, projection: &Projection, work: Replaying<'_>) -> Result<bool, Error>;
 }

@@ -1,4 +1,4 @@
-//! The commands of people to engines, in the database of the read models.
+//! The commands of people to engines, kept in the database of the read models.
 
 use std::fmt;
 use std::time::Duration;
@@ -16,17 +16,17 @@ use crate::sealed::Sealed;
 ///
 /// It is sealed: only this library implements it.
 pub trait CommandStore: Sealed + fmt::Debug + Send + Sync {
-    /// Puts a command on record and returns its id. One that is [at once](crate::admin::AdminCommand::is_immediate) is carried out in the
-    /// same transaction, and on record with its answer.
+    /// Puts a command on record and returns its id. The same transaction carries out a command that is
+    /// [immediate](crate::admin::AdminCommand::is_immediate), and puts its answer on record.
     ///
     /// # Errors
-    /// [`OperateError::Busy`] when another one that excludes it goes on for the projection. One that nobody is at, and that
-    /// no engine alive could take, is not in the way: it ends.
+    /// [`OperateError::Busy`] when a command that excludes it is running for the projection. A command that no engine
+    /// works on, and that no living engine could take, does not block it: that command ends.
     fn ask(&self, command: &NewCommand) -> Result<Uuid, OperateError>;
 
-    /// Takes commands that are asked for, or whose engine does not keep them any more, for these projections (name and
-    /// version), the oldest first, at most `limit`. Those that this code cannot read are left to others. Once one is
-    /// taken, it is returned, whatever comes of the next.
+    /// Takes commands that wait, or whose engine no longer keeps them, for these projections (name and version), the
+    /// oldest first, at most `limit`. It leaves commands that this code cannot read to other engines. Once it has taken
+    /// a command, it returns that one even if the next one fails.
     ///
     /// # Errors
     /// When the store fails and nothing is taken.
@@ -38,19 +38,19 @@ pub trait CommandStore: Sealed + fmt::Debug + Send + Sync {
         limit: usize,
     ) -> Result<Vec<CommandRecord>, StoreError>;
 
-    /// Keeps those of these commands that are still the owner's, and returns their ids.
+    /// Keeps those of these commands that the owner still has, and returns their ids.
     ///
     /// # Errors
     /// When the store fails.
     fn keep(&self, owner: Uuid, commands: &[Uuid], lease: Duration) -> Result<Vec<Uuid>, StoreError>;
 
-    /// Writes down how far a command is; false when it is not the owner's any more.
+    /// Puts the progress of a command on record. Returns false when the owner no longer has it.
     ///
     /// # Errors
     /// When the store fails.
     fn report(&self, id: Uuid, owner: Uuid, progress: &serde_json::Value) -> Result<bool, StoreError>;
 
-    /// Ends a command with its answer; false when it is not the owner's any more.
+    /// Ends a command with its answer. Returns false when the owner no longer has it.
     ///
     /// # Errors
     /// When the store fails.
@@ -62,7 +62,7 @@ pub trait CommandStore: Sealed + fmt::Debug + Send + Sync {
         answer: &serde_json::Value,
     ) -> Result<bool, StoreError>;
 
-    /// Lets others take what this owner has not ended.
+    /// Lets other engines take the commands that this owner has not ended.
     ///
     /// # Errors
     /// When the store fails.
@@ -74,33 +74,32 @@ pub trait CommandStore: Sealed + fmt::Debug + Send + Sync {
     /// When the store fails.
     fn command(&self, id: Uuid) -> Result<Option<CommandRecord>, StoreError>;
 
-    /// Whether a command that is not over comes to its end if nothing changes: an engine keeps it, or one is alive that may take
-    /// it.
+    /// Whether an unfinished command will finish if nothing changes: an engine keeps it, or a living one may take it.
     ///
     /// # Errors
     /// When the store fails.
     fn is_tended(&self, id: Uuid) -> Result<bool, StoreError>;
 
-    /// Ends a command that no engine is at, before one begins it; false when one was faster. It is on record as failed then,
-    /// with this answer.
+    /// Ends a command that no engine works on, before one begins it. The command is then on record as failed, with this
+    /// answer. Returns false when an engine was faster.
     ///
     /// # Errors
     /// When the store fails.
     fn withdraw(&self, id: Uuid, answer: &serde_json::Value) -> Result<bool, StoreError>;
 
-    /// Commands, the latest first, at most `limit`; of one projection, if one is named.
+    /// Commands, the latest first, at most `limit`. If a projection is named, only its commands.
     ///
     /// # Errors
     /// When the store fails.
     fn commands(&self, projection: Option<&str>, limit: usize) -> Result<Vec<CommandRecord>, StoreError>;
 
-    /// Removes the rows of read models from answers that are older than this.
+    /// Removes rows of read models from answers that are older than this.
     ///
     /// # Errors
     /// When the store fails.
     fn forget_rows(&self, age: Duration) -> Result<(), StoreError>;
 
-    /// The processes that are alive.
+    /// The living processes.
     ///
     /// # Errors
     /// When the store fails.

@@ -1,4 +1,4 @@
-//! Where events come from, and where they are pushed.
+//! Where events come from, and where they are pushed to.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,61 +13,62 @@ use crate::subscription::{Subscription, Topics};
 
 /// Where a projection reads events.
 ///
-/// A source owes the laws of order: positions of an instance are dense from 1 (or from behind those that were
-/// [`removed`](Self::removed)) in the order of commits; who sees position `p` sees every position below. An event never
-/// changes its position or its id.
+/// A source must keep the laws of order: the positions of an instance follow the order of commits, without gaps, from 1
+/// (or from the first position after those that were [`removed`](Self::removed)). A reader that sees position `p` sees
+/// every position below. An event never changes its position or its id.
 ///
 /// # Errors
 /// Every method returns [`StoreError`] with a kind that tells whether trying again can help.
 ///
 /// # A custom source
-/// A service may implement this trait for a log that it has already, as [`MemorySource`](crate::testing::MemorySource)
-/// does for events in memory. No method has a default, so none is forgotten.
-/// [`testing::conformance`](crate::testing::conformance) checks such a source against all that the engine relies on.
+/// A service may implement this trait for a log that it already has, as [`MemorySource`](crate::testing::MemorySource)
+/// does for events in memory. No method has a default, so that an implementation cannot forget one.
+/// [`testing::conformance`](crate::testing::conformance) checks such a source against everything that the engine relies
+/// on.
 pub trait EventSource: fmt::Debug + Send + Sync {
-    /// The id of this store and its history; another store, or an emptied one, has another id.
+    /// The id of this store and its history. Another store has another id, and so has this one after it was emptied.
     ///
     /// # Errors
     /// When the store cannot be read.
     fn store_id(&self) -> Result<Uuid, StoreError>;
 
-    /// Heads of instances, ascending by the bytes of the instance, at most `limit`.
+    /// Heads of instances, in ascending order of the instances' bytes, at most `limit`.
     ///
     /// # Errors
     /// When the store cannot be read.
     fn heads(&self, request: &HeadsRequest) -> Result<Vec<Head>, StoreError>;
 
-    /// One slice for each cursor, in the order of the cursors. See [`EventBatch`] for what it owes.
+    /// One batch for each cursor, in the order of the cursors. See [`EventBatch`] for what a batch has to hold.
     ///
     /// # Errors
     /// When the store cannot be read.
     fn read(&self, request: &ReadRequest) -> Result<Vec<EventBatch>, StoreError>;
 
-    /// The position up to which the events of an instance were removed for good. Its log begins after it. 0 when none
-    /// were, as for a source that never removes events.
+    /// The position up to which the events of an instance were removed for good. The log begins after it. 0 when none
+    /// were removed, as in a source that never removes events.
     ///
     /// # Errors
     /// When the store cannot be read.
     fn removed(&self, instance: &str) -> Result<i64, StoreError>;
 
-    /// Says what is missing in these parts of logs, one flaw for each at most: positions without an event, or an event
-    /// of a type above the head of that. What was removed for good is not missed. A rebuild asks this, and so does
-    /// `verify`. A source that cannot lose events returns none.
+    /// Reports what is missing in these parts of logs, with at most one flaw for each part: a position without an
+    /// event, or an event above the head of its type. Events that were removed for good are not missing. A rebuild and
+    /// `verify` call this. A source that cannot lose events returns no flaws.
     ///
     /// # Errors
     /// When the store cannot be read.
     fn flaws(&self, spans: &[Span]) -> Result<Vec<Flaw>, StoreError>;
 
-    /// A number that changes when what was read before may not be true any more, for instance because a connection was lost:
-    /// another server may answer from now on. Always 0 for a source of which that cannot happen.
+    /// A number that changes when what was read before may no longer be true, for instance because a connection was
+    /// lost and another server may answer from now on. It is always 0 for a source to which that cannot happen.
     fn generation(&self) -> u64;
 
-    /// Drops all that was kept of the log, because an event that was read is not there any more. Does nothing in a source
-    /// that keeps nothing.
+    /// Drops all that the source remembers of the log, because an event that was read is gone. A source that remembers
+    /// nothing does nothing.
     fn forget(&self);
 }
 
-/// A source that is shared is the same source.
+/// A shared source is the same source.
 impl<S: EventSource + ?Sized> EventSource for Arc<S> {
     fn store_id(&self) -> Result<Uuid, StoreError> {
         (**self).store_id()
@@ -102,8 +103,7 @@ impl<S: EventSource + ?Sized> EventSource for Arc<S> {
 ///
 /// It is sealed: only this library implements it.
 pub trait EventStore: Sealed + EventSource {
-    /// Stores all of these events, or none of them, in one transaction, and returns them in this
-    /// order.
+    /// Stores all of these events, or none of them, in one transaction. Returns them in this order.
     ///
     /// # Errors
     /// See [`PushError`].
@@ -115,21 +115,20 @@ pub trait EventStore: Sealed + EventSource {
     /// When the store cannot be read.
     fn filter(&self, query: &Query) -> Result<Vec<Event>, StoreError>;
 
-    /// The instances of the events that a query finds, each once, by bytes. Order and limit of the query apply to
-    /// instances.
+    /// The instances of the events that a query finds, each once, in order of their bytes. Order and limit of the query
+    /// apply to instances.
     ///
     /// # Errors
     /// When the store cannot be read.
     fn instance_ids(&self, query: &Query) -> Result<Vec<Arc<str>>, StoreError>;
 
-    /// In which database the events are, as it is now. No other database has the same location at the same time, a copy
-    /// of this one neither: it has the same [`store_id`](EventSource::store_id).
+    /// Identifies the database that holds the events now. No other database has the same location at the same time, not
+    /// even a copy of this one, although a copy has the same [`store_id`](EventSource::store_id).
     ///
     /// # Errors
     /// When the store cannot be read.
     fn location(&self) -> Result<String, StoreError>;
 
-    /// Hands events that are pushed through this store from now on to the subscription. Dropping the subscription
-    /// ends it.
+    /// Subscribes to events that are pushed through this store from now on. Dropping the subscription ends it.
     fn subscribe(&self, topics: Topics) -> Subscription;
 }

@@ -1,4 +1,4 @@
-//! Leases, and who is alive.
+//! Leases, and which processes are alive.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,21 +13,20 @@ use crate::state::ProjectionKey;
 
 /// Keeps leases, members and pauses, in the database of the projections' states.
 ///
-/// All times are on this database's clock. A lease is advice for speed: what is applied is right without it.
+/// All times are on this database's clock. A lease only saves work: what is applied is right without it, too.
 ///
 /// It is sealed: only this library implements it.
 pub trait LeaseStore: Sealed + fmt::Debug + Send + Sync {
-    /// Has the database end transactions of this store that are idle for about half of this lease time, or sooner.
-    /// A process that hangs then releases its rows before others may take its leases over. An engine says so
-    /// before it begins.
+    /// Makes the database end transactions of this store that are idle for about half of this lease time, or sooner. So
+    /// a process that hangs releases its rows before others may take its leases. An engine calls this before it begins.
     fn hold_within(&self, lease: Duration);
 
-    /// Has the database's own lists of sessions show this name, unless what names the database brings one. An engine says so
-    /// before it begins.
+    /// Makes the database's own lists of sessions show this name, unless the connection settings bring one. An engine
+    /// calls this before it begins.
     fn call_itself(&self, name: &str);
 
-    /// Takes the leases of these instances that are free, the owner's own, or expired, and returns exactly those
-    /// obtained. Never waits for another holder.
+    /// Takes the leases of these instances that are free, expired or already the owner's. Returns exactly those that it
+    /// got. Never waits for another holder.
     ///
     /// # Errors
     /// When the store fails.
@@ -39,8 +38,8 @@ pub trait LeaseStore: Sealed + fmt::Debug + Send + Sync {
         lease: Duration,
     ) -> Result<Vec<Lease>, StoreError>;
 
-    /// Extends all leases of the owner that have not expired, and returns them. One whose row is locked by a
-    /// transaction may be left out.
+    /// Extends all leases of the owner that have not expired, and returns them. It may leave out one whose row is
+    /// locked by a transaction.
     ///
     /// # Errors
     /// When the store fails.
@@ -52,26 +51,27 @@ pub trait LeaseStore: Sealed + fmt::Debug + Send + Sync {
     /// When the store fails.
     fn release(&self, projection: &ProjectionKey, instances: &[Arc<str>], owner: Uuid) -> Result<(), StoreError>;
 
-    /// Takes or keeps the lead of a projection's first run; false when somebody else has it.
+    /// Takes or keeps the lead of a projection's first run. Returns false when another process has it.
     ///
     /// # Errors
     /// When the store fails.
     fn lead(&self, projection: &ProjectionKey, owner: Uuid, lease: Duration) -> Result<bool, StoreError>;
 
-    /// Which of these have succeeded once.
+    /// Whether each of these has succeeded once.
     ///
     /// # Errors
     /// When the store fails.
     fn succeeded(&self, projections: &[ProjectionKey]) -> Result<Vec<bool>, StoreError>;
 
-    /// Records the success of the first run, which its leader alone may do; false when it was recorded before, or the
-    /// lead is somebody else's.
+    /// Records the success of the first run, which only its leader may do. Returns false when it was recorded before,
+    /// or when another process has the lead.
     ///
     /// # Errors
     /// When the store fails.
     fn succeed(&self, projection: &ProjectionKey, owner: Uuid) -> Result<bool, StoreError>;
 
-    /// Announces a process for this long, and returns all that are alive, with this one, in the same order everywhere.
+    /// Announces a process for this long. Returns all living processes, including this one, in the same order
+    /// everywhere.
     ///
     /// # Errors
     /// When the store fails.
@@ -90,45 +90,46 @@ pub trait LeaseStore: Sealed + fmt::Debug + Send + Sync {
     /// When the store fails.
     fn leave(&self, process: Uuid) -> Result<(), StoreError>;
 
-    /// True when this is the database at that [`EventStore::location`](crate::EventStore::location), so that one query sees
+    /// True when this database is at that [`EventStore::location`](crate::EventStore::location), so that one query sees
     /// the heads of its log together with the states. A copy of the database is another database.
     ///
     /// # Errors
     /// When the store cannot be read.
     fn is_at(&self, location: &str) -> Result<bool, StoreError>;
 
-    /// The pairs that lag, in one query for all projections; `None` when the events are in another database, so that
-    /// heads and states have to be compared by the caller.
+    /// The pairs that lag, in one query for all projections. `None` when the events are in another database: then the
+    /// caller has to compare heads and states.
     ///
     /// # Errors
     /// When the store fails.
     fn lagging(&self, source: Uuid, request: &LagRequest) -> Result<Option<Vec<Lag>>, StoreError>;
 
-    /// The instances in which any of the projections is behind, whatever keeps it from being worked on; a pair that lags
-    /// is always in one of them. `None` when the store cannot tell more cheaply than [`lagging`](Self::lagging), or the
-    /// events are in another database.
+    /// The instances in which any of the projections lags, whatever keeps it from being worked on. Every pair that lags
+    /// is in one of them. `None` when the store cannot tell at a lower cost than [`lagging`](Self::lagging), or when
+    /// the events are in another database.
     ///
     /// # Errors
     /// When the store fails.
     fn lagging_instances(&self, source: Uuid, request: &LagRequest) -> Result<Option<Vec<Arc<str>>>, StoreError>;
 
-    /// The pairs of these projections, in all instances or those named, whose checkpoints are not part of the log: above its end, and where
-    /// `thorough`, also those at which another event stands than the one they name. `relevant` is the end of the instance.
-    /// `None` when the events are in another database.
+    /// The pairs of these projections whose checkpoints are not part of the log, in all instances or in the named ones.
+    /// Such a checkpoint is above the end of the log, or, if `thorough`, at a position where the log has another event
+    /// than the checkpoint names. `relevant` is the end of the instance. `None` when the events are in another
+    /// database.
     ///
     /// # Errors
     /// When the store fails.
     fn diverged(&self, source: Uuid, request: &LagRequest, thorough: bool) -> Result<Option<Vec<Lag>>, StoreError>;
 
-    /// A text that changes whenever something may begin to lag: with every push, and with everything that moves a checkpoint
-    /// back; and when what is paused or built changes. While it is the same as before a look, nothing lags that did not lag then. `None` when the store cannot tell;
-    /// then every look goes over everything.
+    /// A text that changes whenever something may begin to lag: with every push, with everything that moves a
+    /// checkpoint back, and when pauses or builds change. While it is the same as before a look, nothing lags that did
+    /// not lag then. `None` when the store cannot tell. Then every look covers everything.
     ///
     /// # Errors
     /// When the store fails.
     fn change_token(&self, source: Uuid) -> Result<Option<String>, StoreError>;
 
-    /// What is paused: projection, and the instance unless all of it is. Commands pause and resume
+    /// The pauses: the projection, and the instance unless the whole projection is paused. Commands pause and resume
     /// ([`CommandStore::ask`](crate::store::CommandStore::ask)).
     ///
     /// # Errors

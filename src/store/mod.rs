@@ -1,8 +1,8 @@
-//! The contracts beneath the engine: where events come from, where they are pushed, where read models live.
+//! The contracts below the engine: where events come from, where they are pushed to, where read models are kept.
 //!
-//! A service may bring an [`EventSource`] of its own. The other traits are sealed: only this library's stores have them,
-//! so that they may grow. Tests make calls fail with [`FaultyStore`](crate::testing::FaultyStore). [`EventSource`] and
-//! [`ProjectionStore`] may be two databases.
+//! A service may bring a custom [`EventSource`]. The other traits are sealed, so only this library's stores implement
+//! them, and they may grow. Tests make calls fail with [`FaultyStore`](crate::testing::FaultyStore). [`EventSource`]
+//! and [`ProjectionStore`] may be two databases.
 
 mod builds;
 mod commands;

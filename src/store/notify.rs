@@ -1,4 +1,4 @@
-//! Notifications between processes: hints of where there may be work.
+//! Notifications between processes: hints about where there may be work.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::error::StoreError;
 use crate::sealed::Sealed;
 
-/// The longest time between two looks for what nobody can tell of.
+/// The longest time between two looks for work that no notification announces.
 pub(crate) const UNHEARD: Duration = Duration::from_secs(1);
 
 /// News of other processes' pushes.
@@ -15,7 +15,7 @@ pub(crate) const UNHEARD: Duration = Duration::from_secs(1);
 pub struct Notifications {
     /// Instances with new events, each with the aggregate types of some of them.
     pub instances: Vec<(Arc<str>, Arc<str>)>,
-    /// There may be more, anywhere.
+    /// True when there may be more, anywhere.
     pub all: bool,
 }
 
@@ -27,31 +27,31 @@ impl Notifications {
     }
 }
 
-/// How a process hears of the pushes of others. A hint for speed: polling alone suffices.
+/// How a process hears of the pushes of other processes. It only saves time: polling alone finds everything.
 ///
 /// It is sealed: only this library implements it.
 pub trait NotificationListener: Sealed + fmt::Debug + Send {
-    /// Waits for news for this long at most; connects, and connects again, by itself. After each new connection the
-    /// news are `all`.
+    /// Waits for news for at most this long. It connects, and reconnects, without help of the caller. After each new
+    /// connection the news are `all`.
     ///
     /// # Errors
     /// When the connection is lost; the next call tries again.
     fn listen(&mut self, wait: Duration) -> Result<Notifications, StoreError>;
 
-    /// Why this listener hears nothing although it is connected, once it has found that out; none while it hears.
+    /// Why this listener hears nothing although it is connected, once it has found that out. `None` while it hears.
     fn deaf(&self) -> Option<String>;
 }
 
-/// A store whose pushes other processes can hear of: it tells them itself, with or without an engine.
+/// A store that announces its pushes to other processes, with or without an engine.
 ///
 /// It is sealed: only this library implements it.
 pub trait Notifier: Sealed + fmt::Debug + Send + Sync {
     /// A new listener.
     fn listener(&self) -> Box<dyn NotificationListener>;
 
-    /// Tells other processes, and this one, of what else they have to look at, such as a command.
+    /// Tells other processes, and this one, what else they have to look at, such as a command.
     ///
     /// # Errors
-    /// When the store fails; nobody hears of it then before their next poll.
+    /// When the store fails. Then no process hears of it before its next poll.
     fn announce(&self, news: &Notifications) -> Result<(), StoreError>;
 }

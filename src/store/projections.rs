@@ -1,4 +1,4 @@
-//! Where read models live, with their states and failures.
+//! Where read models are kept, with their states and failures.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,30 +16,30 @@ use crate::projection::Projection;
 use crate::sealed::Sealed;
 use crate::state::{ProjectionKey, State};
 
-/// Where the tables, the states and the failures of projections live.
+/// Keeps the tables, the states and the failures of projections.
 ///
 /// It is sealed: only this library implements it.
 pub trait ProjectionStore: Sealed + fmt::Debug + Send + Sync {
-    /// Creates or migrates the engine's tables and those of the projections; safe to repeat and when many
-    /// processes do it together.
+    /// Creates or migrates the engine's tables and those of the projections. It is safe to repeat, and safe when many
+    /// processes do it at once.
     ///
     /// # Errors
     /// See [`SetupError`].
     fn setup(&self, projections: &[&Projection]) -> Result<(), SetupError>;
 
-    /// Checks what `setup` would do and changes nothing.
+    /// Checks what `setup` would do. Changes nothing.
     ///
     /// # Errors
     /// See [`SetupError`].
     fn verify(&self, projections: &[&Projection]) -> Result<(), SetupError>;
 
-    /// The states of these instances, in their order; one that does not exist reads as position 0.
+    /// The states of these instances, in their order. A state that does not exist has position 0.
     ///
     /// # Errors
     /// When the store cannot be read.
     fn states(&self, projection: &ProjectionKey, instances: &[Arc<str>]) -> Result<Vec<State>, StoreError>;
 
-    /// The states of a projection that exist, by the bytes of their instances, behind `after`, at most `limit`.
+    /// The existing states of a projection, in order of the instances' bytes, after `after`, at most `limit`.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -50,10 +50,10 @@ pub trait ProjectionStore: Sealed + fmt::Debug + Send + Sync {
         limit: usize,
     ) -> Result<Vec<State>, StoreError>;
 
-    /// Runs `work` in one transaction and commits when it returns `Ok`; otherwise nothing of it remains.
+    /// Runs `work` in one transaction. Commits when `work` returns `Ok`; otherwise rolls everything back.
     ///
     /// # Errors
-    /// What `work` returned, or the store's own; `CommitUnknown` when the outcome is not known.
+    /// The error of `work`, or the store's. `CommitUnknown` when nobody knows whether the commit happened.
     fn transaction(
         &self,
         work: &mut dyn FnMut(&mut dyn ProjectionTransaction) -> Result<(), StoreError>,
@@ -83,25 +83,25 @@ pub trait ProjectionStore: Sealed + fmt::Debug + Send + Sync {
     /// When the store cannot be read.
     fn interventions(&self, projection: &ProjectionKey, limit: usize) -> Result<Vec<Intervention>, StoreError>;
 
-    /// True when the event store of this id is in the database of these read models, so that one transaction sees both.
-    /// When it is not, the engine asks its source for the events that checkpoints name.
+    /// True when the event store with this id is in the database of these read models, so that one transaction sees
+    /// both. Otherwise the engine asks its source for the events that checkpoints name.
     ///
     /// # Errors
     /// When the store cannot be read.
     fn holds(&self, source: Uuid) -> Result<bool, StoreError>;
 
-    /// Connections that can be used at the same time, when that is bounded.
+    /// The number of connections that can be used at the same time, if that is bounded.
     fn connections(&self) -> Option<usize>;
 
-    /// Where commands to engines are kept.
+    /// The store of commands to engines.
     fn commands(&self) -> &dyn CommandStore;
 
     /// The store of builds, live ones and shadows.
     fn builds(&self) -> &dyn BuildStore;
 
-    /// Where processes write down why they stand still.
+    /// The store in which processes record why they stand still.
     fn standstills(&self) -> &dyn StandstillStore;
 
-    /// What people look at: how everything is doing.
+    /// Answers questions of people about how everything is doing.
     fn inspect(&self) -> &dyn Inspect;
 }

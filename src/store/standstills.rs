@@ -1,4 +1,4 @@
-//! Where processes write down why they stand still.
+//! Where processes record why they stand still.
 
 use std::fmt;
 
@@ -12,13 +12,13 @@ use crate::state::ProjectionKey;
 
 /// Keeps the reasons why processes stand still, in the database of the projections' states.
 ///
-/// A note about an instance holds only until its checkpoint moves, one about all of a projection until any checkpoint of it
-/// moves, by any process. Notes of the dead are shown only while
-/// no living process runs the projection.
+/// A note about an instance holds only until its checkpoint moves. A note about a whole projection holds until any of
+/// its checkpoints moves. It does not matter which process moves them. Notes of dead processes are shown only while no
+/// living process runs the projection.
 ///
 /// It is sealed: only this library implements it.
 pub trait StandstillStore: Sealed + fmt::Debug + Send + Sync {
-    /// Writes down these in the place of what the process wrote before about the same subjects, and removes others of its.
+    /// Replaces the notes of a process about these subjects, and removes its other notes.
     ///
     /// # Errors
     /// When the store fails.
@@ -29,7 +29,8 @@ pub trait StandstillStore: Sealed + fmt::Debug + Send + Sync {
         gone: &[(ProjectionKey, StandstillSubject)],
     ) -> Result<(), StoreError>;
 
-    /// How these builds get on, of those that are registered; with an instance only what concerns that one.
+    /// How these builds get on, as far as they are registered. If an instance is named, only what concerns that
+    /// instance.
     ///
     /// # Errors
     /// When the store cannot be read.

@@ -18,29 +18,29 @@ use crate::statement::Statement;
 ///
 /// It is sealed: only this library implements it.
 pub trait ProjectionTransaction: Sealed {
-    /// Locks the states of these instances until the end of the transaction, in order of the instances' bytes, and
-    /// returns them in the order given. States that do not exist are made first.
+    /// Locks the states of these instances until the end of the transaction, in order of the instances' bytes. Returns
+    /// them in the order given. It first makes states that do not exist.
     ///
     /// # Errors
     /// `Timeout` when another transaction holds one of them for too long.
     fn lock(&mut self, projection: &ProjectionKey, instances: &[Arc<str>]) -> Result<Vec<State>, StoreError>;
 
-    /// Those of these instances of which the projection's tables hold rows. The engine asks before it applies the first
-    /// events of an instance: rows without a checkpoint hold effects of nobody knows which events.
+    /// Those of these instances that have rows in the projection's tables. The engine asks this before it applies the
+    /// first events of an instance: nobody knows which events produced rows that have no checkpoint.
     ///
     /// # Errors
     /// When the store fails.
     fn with_rows(&mut self, projection: &Projection, instances: &[Arc<str>]) -> Result<Vec<Arc<str>>, StoreError>;
 
-    /// The events above cursors as this transaction sees them, where the event store of this id is in this database and only
-    /// this transaction can read it; none has the caller read them from the source.
+    /// The events above cursors as this transaction sees them, if the event store with this id is in this database and
+    /// no other connection can read it. If it returns `None`, the caller reads them from the source.
     ///
     /// # Errors
     /// When the store fails.
     fn event_batches(&mut self, source: Uuid, request: &ReadRequest) -> Result<Option<Vec<EventBatch>>, StoreError>;
 
-    /// Extends the leases of `owner` on rows that this transaction has locked, which their renewal passes over. False when it
-    /// did not.
+    /// Extends the leases of `owner` on rows that this transaction has locked, because their renewal skips locked rows.
+    /// Returns false when it did not.
     ///
     /// # Errors
     /// When the store fails.
@@ -52,24 +52,24 @@ pub trait ProjectionTransaction: Sealed {
         lease: std::time::Duration,
     ) -> Result<bool, StoreError>;
 
-    /// Has what follows in this transaction wait for no lock that is held, and be cut off after such a share of the time that
-    /// a statement may take otherwise.
+    /// For the rest of this transaction: do not wait for locks, and limit each statement to 1/`share` of the usual
+    /// statement time-out.
     ///
     /// # Errors
     /// When the store fails.
     fn limit_waits(&mut self, share: u32) -> Result<(), StoreError>;
 
-    /// Applies the statements of some instances, those of each in order. The outcome is that of applying each alone, whatever
-    /// way is taken.
+    /// Applies the statements of some instances, in order within each instance. The result is the same as applying each
+    /// statement alone.
     ///
     /// # Errors
-    /// The first refusal; the transaction can only be rolled back then.
+    /// The first refusal. The transaction can then only be rolled back.
     fn apply(&mut self, projection: &Projection, batches: &[(Arc<str>, Vec<&Statement>)]) -> Result<(), StoreError>;
 
-    /// How many updates and deletes of this transaction met no row, as far as the database has told.
+    /// How many updates and deletes of this transaction met no row, as far as the database has reported it.
     fn missed(&self) -> u64;
 
-    /// Applies one statement, all or nothing: after a refusal the transaction stands as before and goes on.
+    /// Applies one statement completely or not at all. After a refusal the transaction is as before and goes on.
     ///
     /// # Errors
     /// The refusal.
@@ -77,32 +77,34 @@ pub trait ProjectionTransaction: Sealed {
 
     /// Moves checkpoints, in order of the instances' bytes.
     ///
-    /// With [`Log::Here`] each moves only to an event that stands at that position in this database, and only where the
-    /// database still holds the event store that the checkpoint names. So nothing is written that another history led to.
+    /// With [`Log::Here`] a checkpoint moves only to an event that is at that position in this database, and only if
+    /// the database still holds the event store that the checkpoint names. So this writes nothing that another history
+    /// led to.
     ///
     /// # Errors
-    /// `Diverged` when such an event is not there; what the store failed with.
+    /// `Diverged` when such an event is not there; others when the store fails.
     fn save(&mut self, projection: &ProjectionKey, checkpoints: &[Checkpoint], log: Log) -> Result<(), StoreError>;
 
-    /// Records failed attempts at events in place of earlier ones. [`State::held`] follows.
+    /// Records failed attempts at events in place of earlier ones. It also updates [`State::held`].
     ///
     /// # Errors
     /// When the store fails.
     fn record(&mut self, projection: &ProjectionKey, attempts: &[Attempt]) -> Result<(), StoreError>;
 
-    /// Removes the records of events that held the instance up and that it has passed. [`State::held`] follows.
+    /// Removes the records of events that held the instance up and that it has passed. It also updates [`State::held`].
     ///
     /// # Errors
     /// When the store fails.
     fn clear(&mut self, projection: &ProjectionKey, instance: &str, up_to: i64) -> Result<(), StoreError>;
 
-    /// Removes the records of these events. [`State::held`] follows.
+    /// Removes the records of these events. It also updates [`State::held`].
     ///
     /// # Errors
     /// When the store fails.
     fn forget(&mut self, projection: &ProjectionKey, instance: &str, positions: &[i64]) -> Result<(), StoreError>;
 
-    /// Recorded failures, as [`failed_events`](crate::store::ProjectionStore::failed_events) gives them, as this transaction sees them.
+    /// Recorded failures as this transaction sees them. See
+    /// [`failed_events`](crate::store::ProjectionStore::failed_events).
     ///
     /// # Errors
     /// When the store fails.
@@ -112,7 +114,7 @@ pub trait ProjectionTransaction: Sealed {
         query: &FailureQuery,
     ) -> Result<Vec<FailedEvent>, StoreError>;
 
-    /// Type and id of those aggregates, of those with these ids, of which events are parked.
+    /// Type and id of those aggregates, among the ones with these ids, that have parked events.
     ///
     /// # Errors
     /// When the store fails.
@@ -123,8 +125,8 @@ pub trait ProjectionTransaction: Sealed {
         ids: &[Arc<str>],
     ) -> Result<Aggregates, StoreError>;
 
-    /// The first event that is still held of each of these aggregates of an instance becomes the parked one: those before it are
-    /// done or given up.
+    /// Makes the first held event of each of these aggregates the parked one. The events before it are done or given
+    /// up.
     ///
     /// # Errors
     /// When the store fails.
@@ -135,7 +137,7 @@ pub trait ProjectionTransaction: Sealed {
         aggregates: &Aggregates,
     ) -> Result<(), StoreError>;
 
-    /// Writes down which event is being tried, with the holder's epoch; without one, that none is.
+    /// Records which event is being tried, with the holder's epoch. `None` records that none is.
     ///
     /// # Errors
     /// When the store fails.
@@ -147,7 +149,7 @@ pub trait ProjectionTransaction: Sealed {
     /// When the store fails.
     fn relax(&mut self, projection: &ProjectionKey, instance: &str) -> Result<(), StoreError>;
 
-    /// Keeps what a person did about the failure of an event.
+    /// Records what a person did about the failure of an event.
     ///
     /// # Errors
     /// When the store fails.

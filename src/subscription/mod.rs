@@ -1,7 +1,7 @@
-//! Subscriptions inside a process: events of known commits go into bounded queues, which never hold up a pusher.
+//! Subscriptions inside a process: committed events go into bounded queues, which never hold up a pusher.
 //!
-//! A queue that is full remembers only which instances have news, and at last only that there are some: the receiver
-//! then reads the store. Nothing is lost by that, because the store, not the queue, holds the events.
+//! A full queue only remembers which instances have news, and finally only that there are some. The receiver then reads
+//! the store. Nothing is lost, because the store, not the queue, holds the events.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
@@ -17,11 +17,11 @@ use crate::query::EventFilter;
 mod untold;
 pub(crate) use untold::{Concerned, Untold};
 
-/// The longest that one call waits, even if it was asked to wait without end.
+/// The longest time that one call waits, even if it was asked to wait without end.
 const LONGEST_WAIT: Duration = Duration::from_hours(24);
 
-/// Which events a subscription is for: those of the aggregate types, and those of the event types; all when neither
-/// is named.
+/// Which events a subscription gets: those of the named aggregate types, and those of the named event types. It gets
+/// all events when nothing is named.
 ///
 /// # Examples
 /// ```
@@ -42,13 +42,13 @@ impl Topics {
         Self::default()
     }
 
-    /// Events of aggregates of this type.
+    /// Adds events of aggregates of this type.
     pub fn aggregate_type(mut self, name: &str) -> Self {
         self.aggregate_types.push(name.to_owned());
         self
     }
 
-    /// Events of this type.
+    /// Adds events of this type.
     pub fn event_type(mut self, name: &str) -> Self {
         self.event_types.push(name.to_owned());
         self
@@ -64,7 +64,7 @@ impl Topics {
     }
 }
 
-/// The aggregate types that a projection wants: all that can move its relevant head.
+/// The aggregate types that a projection wants: all types that can move its relevant head.
 impl From<&EventFilter> for Topics {
     fn from(wanted: &EventFilter) -> Self {
         if EventFilter::lists_every(&wanted.aggregate_types) {
@@ -74,17 +74,17 @@ impl From<&EventFilter> for Topics {
     }
 }
 
-/// What a subscription had to hand over.
+/// What a subscription hands over.
 ///
-/// Work on `events` first: they lie before what the marks stand for.
+/// Work on `events` first: they come before the events that the marks stand for.
 #[derive(Debug, Default)]
 #[must_use = "what was received is not queued any more"]
 pub struct Received {
-    /// Events in the order of publishing, which is that of positions within an instance.
+    /// Events in the order of publishing. Within an instance that is the order of positions.
     pub events: Vec<Event>,
     /// Instances that have more events than were queued: read them from the store.
     pub dirty: Vec<Arc<str>>,
-    /// More instances than could be remembered have more events: look at all of them.
+    /// True when more instances have unqueued events than the queue can remember: look at all instances.
     pub all: bool,
 }
 
@@ -96,11 +96,11 @@ impl Received {
     }
 }
 
-/// How much one queue holds before it folds events into marks.
+/// How much one queue holds before it replaces events by marks.
 #[derive(Debug, Clone, Copy)]
 struct Limits {
     events: usize,
-    /// Bytes of payload and metadata.
+    /// The bytes of payload and metadata.
     bytes: usize,
     dirty: usize,
 }
@@ -125,8 +125,8 @@ impl Queued {
         self.events.is_empty() && self.dirty.is_empty() && !self.all
     }
 
-    /// Queues the event, or folds it into a mark. An instance that is marked stays so until the receiver takes the
-    /// mark: an event queued behind it would be seen before those that the mark stands for.
+    /// Queues the event, or marks its instance. A marked instance stays marked until the receiver takes the mark: the
+    /// receiver would see an event that is queued after the mark before those that the mark stands for.
     fn add(&mut self, event: &Event, limits: Limits) {
         let size = event.payload_json().len() + event.metadata_json().len();
         let full = self.events.len() >= limits.events || self.bytes.saturating_add(size) > limits.bytes;
@@ -198,7 +198,7 @@ impl Queue {
 
 /// A queue of events that are pushed through a store of this process.
 ///
-/// Dropping it ends the subscription. To end a wait from another thread share it in an `Arc` and call
+/// Dropping it ends the subscription. To end a wait from another thread, share it in an `Arc` and call
 /// [`close`](Self::close).
 ///
 /// # Examples
@@ -222,8 +222,9 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// Waits until there is something to receive, the time is over or the subscription is closed, and takes all that
-    /// is queued; empty when nothing came. Once closed it returns at once, see [`is_closed`](Self::is_closed).
+    /// Waits until there is something to receive, the time is over, or the subscription is closed. Takes all that is
+    /// queued; the result is empty when nothing came. Once closed it returns at once, see
+    /// [`is_closed`](Self::is_closed).
     pub fn recv_timeout(&self, timeout: Duration) -> Received {
         self.queue.wait(clock::deadline(timeout.min(LONGEST_WAIT))).take()
     }
@@ -233,7 +234,7 @@ impl Subscription {
         self.queue.queued.lock().take()
     }
 
-    /// Ends the subscription and wakes who waits; what is queued already can still be received.
+    /// Ends the subscription and wakes a waiting receiver. What is already queued can still be received.
     pub fn close(&self) {
         self.queue.queued.lock().closed = true;
         self.queue.news.notify_all();
@@ -268,7 +269,7 @@ impl fmt::Debug for Subscription {
 #[derive(Debug, Default)]
 pub(crate) struct Bus {
     queues: Mutex<Vec<Weak<Queue>>>,
-    /// For other processes, where nothing but this process tells them.
+    /// What other processes have to be told, if this process is the only one that can tell them.
     untold: Option<Arc<Untold>>,
 }
 
@@ -287,8 +288,8 @@ impl Bus {
         Subscription { queue }
     }
 
-    /// Hands on events whose commit is known to have succeeded. The caller sees to it that events of one instance
-    /// are published in the order of their positions.
+    /// Hands on events whose commit is known to have succeeded. The caller must publish the events of one instance in
+    /// the order of their positions.
     pub(crate) fn publish(&self, events: &[Event]) {
         for queue in self.live() {
             let mut wanted = events.iter().filter(|event| queue.topics.matches(event)).peekable();
@@ -299,7 +300,7 @@ impl Bus {
         self.tell(events.iter().map(|event| (&event.instance, &event.aggregate_type)));
     }
 
-    /// Has other processes told of events.
+    /// Makes other processes hear of events.
     pub(crate) fn tell<'e>(&self, concerned: impl Iterator<Item = (&'e Arc<str>, &'e Arc<str>)>) {
         if let Some(untold) = &self.untold {
             untold.add(concerned);
@@ -317,7 +318,7 @@ impl Bus {
         }
     }
 
-    /// The queues that still have a receiver; the others are forgotten.
+    /// The queues that still have a receiver. Forgets the others.
     fn live(&self) -> Vec<Arc<Queue>> {
         let mut live = Vec::new();
         self.queues.lock().retain(|queue| {
@@ -329,10 +330,10 @@ impl Bus {
     }
 }
 
-/// To be fired after the commit of a transaction that events were pushed in.
+/// A token to fire after the commit of a transaction in which events were pushed.
 ///
-/// Dropping it unfired is right after a roll-back, and loses nothing after a commit: the ticker finds the events,
-/// only later.
+/// After a roll-back, drop it without firing it. Dropping it after a commit loses nothing either: the ticker finds the
+/// events, only later.
 #[must_use = "fire it after the commit, or the events are only found by the next tick"]
 pub struct DirtyToken {
     bus: Arc<Bus>,
@@ -347,13 +348,14 @@ impl DirtyToken {
         Self { bus, instances, concerned }
     }
 
-    /// The instances that were pushed to.
+    /// The instances that events were pushed to.
     #[must_use]
     pub fn instances(&self) -> &[Arc<str>] {
         &self.instances
     }
 
-    /// Says that the transaction was committed: subscribers look at the instances, and other processes hear of it.
+    /// Says that the transaction was committed. Subscribers then look at the instances, and other processes hear of
+    /// them.
     pub fn fire(self) {
         self.bus.mark_dirty(&self.instances);
         self.bus.tell(self.concerned.iter().map(|(instance, kind)| (instance, kind)));
@@ -366,13 +368,13 @@ impl fmt::Debug for DirtyToken {
     }
 }
 
-/// What a push inside the caller's own transaction brought.
+/// The result of a push inside the caller's transaction.
 #[derive(Debug)]
 #[must_use = "commit the transaction, then fire the token"]
 pub struct PushedIn {
-    /// The events, in the order in which they were given; stored once the caller commits.
+    /// The events, in the order in which they were given. They are stored once the caller commits.
     pub events: Vec<Event>,
-    /// To be fired after the commit.
+    /// The token to fire after the commit.
     pub token: DirtyToken,
 }
 

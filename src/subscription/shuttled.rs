@@ -1,4 +1,4 @@
-//! The bus under random schedules: built and run with `--cfg shuttle`, see `tests/run`.
+//! The bus under random schedules. These tests are built and run with `--cfg shuttle`, see `tests/run`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ fn name(n: usize) -> Arc<str> {
     format!("tenant-{n}").into()
 }
 
-// Contract: A6, D1, J3: nothing published is missed, and closing wakes who waits.
+// Contract: A6, D1, J3: a receiver misses nothing that is published, and closing wakes it.
 #[test]
 fn subscribers_miss_nothing_and_wake_at_the_close() {
     check(|| {

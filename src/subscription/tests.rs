@@ -1,4 +1,4 @@
-//! What a queue owes its receiver, without a single wait.
+//! What a queue owes its receiver, tested without a single wait.
 
 use super::*;
 
@@ -81,8 +81,8 @@ fn bytes_are_bounded_too() {
     assert_eq!(received.dirty, ["b".into()]);
 }
 
-/// Whatever the sizes, each event is either handed over or stood for by a mark that comes with or after those
-/// before it.
+/// Whatever the sizes, each event is either handed over, or covered by a mark that comes with the events before it or
+/// later.
 // Contract: A6
 #[test]
 fn nothing_is_lost_in_any_size_of_queue() {
@@ -155,7 +155,7 @@ fn a_token_marks_only_when_it_is_fired() {
     assert_eq!(subscription.drain().dirty, ["a".into()]);
 }
 
-// Contract: A7, L9: what is pushed while nobody takes it comes together, each pair once.
+// Contract: A7, L9: news that gather while nobody takes them are taken together, each pair once.
 #[test]
 fn what_is_untold_comes_together() {
     let untold = Arc::new(Untold::default());

@@ -1,4 +1,4 @@
-//! What other processes have not been told of yet. Pushes add to it, and one thread of the store takes it.
+//! What other processes have not been told yet. Pushes add to it, and one thread of the store takes it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,10 +8,10 @@ use crate::clock;
 use crate::store::Notifications;
 use crate::sync::{Condvar, Mutex};
 
-/// More pairs than this are news of everything.
+/// With more pairs than this, the news are "everything".
 const MANY: usize = 10_000;
 
-/// The longest that one wait takes; who waits then waits again.
+/// The longest time that one wait takes. The caller then waits again.
 const LONGEST_WAIT: Duration = Duration::from_hours(24);
 
 /// An instance and an aggregate type.
@@ -41,7 +41,7 @@ impl Untold {
         let mut queued = self.queued.lock();
         let waits = queued.is_empty();
         let mut last = None;
-        // Events of one push come in rows of the same pair.
+        // Within one push, events of the same pair often follow each other.
         for pair in concerned {
             if queued.all || last == Some(pair) {
                 continue;
@@ -60,7 +60,7 @@ impl Untold {
         }
     }
 
-    /// Waits for something to tell, and takes it; none once it is closed and all is told.
+    /// Waits for something to tell, and takes it. `None` once it is closed and all is told.
     pub(crate) fn take(&self) -> Option<Notifications> {
         let mut queued = self.queued.lock();
         while queued.is_empty() {
@@ -73,14 +73,14 @@ impl Untold {
         Some(Notifications { instances, all: std::mem::take(&mut queued.all) })
     }
 
-    /// Lets more come together for this long, unless it is closed.
+    /// Lets more news gather for this long, unless it is closed.
     pub(crate) fn rest(&self, time: Duration) {
         let deadline = clock::deadline(time);
         let mut queued = self.queued.lock();
         while !queued.closed && !self.news.wait_until(&mut queued, deadline).timed_out() {}
     }
 
-    /// Ends each wait; what was added is still to be taken.
+    /// Ends each wait. What was added can still be taken.
     pub(crate) fn close(&self) {
         self.queued.lock().closed = true;
         self.news.notify_all();

@@ -1,22 +1,22 @@
-//! Who may read a table, and what is said of it. Nothing of this changes rows, so it may change under the same version.
+//! Who may read a table, and its comments. Nothing here changes rows, so it may change under the same version.
 
 use super::{MAX_NAME, Table, TableFault};
 use crate::error::NameError;
 use crate::value::check_text;
 
-/// What a role may do with a read table. Rows are the engine's to write, so there is no right to write them.
+/// What a role may do with a read table. Only the engine writes rows, so there is no right to write them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Privilege {
-    /// Reading the view that readers use; and the table beneath it, where that is needed for it
+    /// The right to read the view that readers use, and the table below it if the view requires that
     /// ([`Table::tenant_isolation`]).
     Select,
-    /// Foreign keys of tables of the service's own to the table beneath the view.
+    /// The right to refer to the table below the view by foreign keys of the service's tables.
     References,
 }
 
 impl Privilege {
-    /// The word of PostgreSQL, and in definitions.
+    /// The word in PostgreSQL's SQL and in definitions.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Select => "SELECT",
@@ -26,9 +26,9 @@ impl Privilege {
 }
 
 impl Table {
-    /// Says what the table is, for people who look at the read model. On PostgreSQL it is the comment on the table,
-    /// and on the view that readers use; SQLite keeps none. It may change under the same version: each set-up brings
-    /// it.
+    /// Describes the table for people who look at the read model. On PostgreSQL it becomes the comment on the table and
+    /// on the view that readers use; SQLite keeps no comments. It may change under the same version: each set-up
+    /// applies it.
     ///
     /// # Examples
     /// ```
@@ -44,13 +44,12 @@ impl Table {
         self
     }
 
-    /// Lets a role of the database use the table, in every version and build: what it needs of the view that readers use, of
-    /// the table beneath, and of their schema. The name is quoted, so that it is the role of exactly this name; `public` means
-    /// everybody. The role has to exist. A set-up gives what is missing, and takes away what an earlier definition gave and
-    /// this one does not; what people granted by hand stays.
+    /// Lets a role of the database use the table, in every version and build: it grants what the role needs on the view
+    /// that readers use, on the table below it, and on their schema. The name is quoted, so it means the role with
+    /// exactly this name; `public` means everybody. The role has to exist. A set-up grants what is missing, and revokes
+    /// what an earlier definition granted and this one does not. Rights that people granted by hand stay.
     ///
-    /// SQLite has no roles, and passes over it: a person who may read the file reads all of it, with a grant or
-    /// without.
+    /// SQLite has no roles and ignores it: a person who may read the file reads all of it, with or without a grant.
     ///
     /// # Examples
     /// ```
@@ -66,16 +65,17 @@ impl Table {
         self
     }
 
-    /// Has the database show each reader the rows of one tenant alone: that which the reader has named in the setting
-    /// `readside.tenant` of its session or transaction. A reader that has named none sees no row. It needs PostgreSQL 15.
+    /// Makes the database show each reader only the rows of one tenant: the tenant that the reader has named in the
+    /// setting `readside.tenant` of its session or transaction. A reader that has named none sees no rows. It needs
+    /// PostgreSQL 15.
     ///
-    /// It is row-level security on the tables, which holds through the view that readers use. It does not hold for the owner of
-    /// the tables, its members, and roles with `BYPASSRLS`: the role of the engine has to be one of these. A role that reads
-    /// needs the right to read the table, too, which [`grant`](Self::grant) gives.
+    /// It is row-level security on the tables, which also applies through the view that readers use. It does not apply
+    /// to the owner of the tables, members of the owner, and roles with `BYPASSRLS`; the role of the engine has to be
+    /// one of these. A reading role also needs the right to read the table, which [`grant`](Self::grant) gives.
     ///
-    /// It guards against a condition that was forgotten, not against SQL of an attacker, who could set the setting as
-    /// well. A file of SQLite is refused at set-up, since it could not keep the promise: a person who may read the
-    /// file reads all tenants.
+    /// It protects against a forgotten condition, not against the SQL of an attacker, who could change the setting,
+    /// too. Set-up refuses it on SQLite, which could not keep the promise: a person who may read the file reads all
+    /// tenants.
     ///
     /// # Examples
     /// ```
@@ -95,7 +95,7 @@ impl Table {
         self
     }
 
-    /// Each role with what it was given, in words.
+    /// Each role with its granted rights, in words.
     pub(crate) fn granted(&self) -> Vec<(String, Vec<&'static str>)> {
         let mut all: Vec<(String, Vec<&'static str>)> = Vec::new();
         for (role, privileges) in &self.grants {
@@ -119,7 +119,7 @@ impl Table {
             check_text(comment).map_err(|fault| TableFault::What(format!("has a comment, but {fault}")))?;
         }
         for (role, privileges) in &self.grants {
-            // It is another's name, so nothing is reserved.
+            // The name is not the engine's choice, so no name is reserved.
             if role.is_empty() {
                 return Err(NameError::Empty { what: "role" }.into());
             }

@@ -1,11 +1,11 @@
-//! Columns of tables, and the sizes of what they hold.
+//! Columns of tables, and the sizes of their values.
 
 use super::index::{each, mentions, sql_fault};
 use super::{Table, TableFault};
 use crate::dialect::{Dialect, Dialects};
 use crate::value::{ColumnType, Value, check_text};
 
-/// A column: name, type, whether it may be NULL, default.
+/// A column: name, type, whether it may be NULL, and default.
 #[derive(Debug, Clone, PartialEq)]
 #[must_use]
 pub struct Column {
@@ -13,11 +13,11 @@ pub struct Column {
     pub(crate) kind: ColumnType,
     pub(crate) nullable: bool,
     pub(crate) default: Option<Value>,
-    /// The texts that an enumeration lists; none where any text is taken.
+    /// The texts that an enumeration lists. `None` when the column accepts any text.
     pub(crate) values: Option<Vec<String>>,
-    /// The expression by which the database works the value out.
+    /// The expression with which the database computes the value.
     pub(crate) generated: Option<Dialects>,
-    /// For people who look at the tables.
+    /// The comment, for people who look at the tables.
     pub(crate) comment: Option<String>,
 }
 
@@ -47,7 +47,7 @@ impl Column {
         self
     }
 
-    /// What a row holds that does not name the column.
+    /// Sets the value of the column in a new row that does not name it.
     ///
     /// # Examples
     /// ```
@@ -60,12 +60,13 @@ impl Column {
         self
     }
 
-    /// Has the database work the value out from other columns of the row, and store it with the row. Statements never write
-    /// the column: an event whose statement does fails, before any SQL. Its value may be asked for in conditions, stand in
-    /// indexes and unique constraints, and is compared like any other by `verify` and `explain`.
+    /// Makes the database compute the value from other columns of the row and store it with the row. Statements never
+    /// write the column: if the statement of an event does, the event fails before any SQL runs. The column may be used
+    /// in conditions, indexes and unique constraints, and `verify` and `explain` compare it like any other.
     ///
-    /// The expression gives the same each time: no clock, no setting, no other row, and no other generated column. It is text
-    /// of the program, never of an event; where the databases spell it differently, [`Dialects::each`] has both.
+    /// The expression has to give the same result each time: it uses no clock, no setting, no other row, and no other
+    /// generated column. It is a text of the program, never of an event. If the databases spell it differently, use
+    /// [`Dialects::each`].
     ///
     /// # Examples
     /// ```
@@ -85,9 +86,9 @@ impl Column {
         self
     }
 
-    /// Says what the column holds, for people who look at the read model. On PostgreSQL it is the comment on the
-    /// column, of the table and of the view that readers use; SQLite keeps none. It may change under the same version:
-    /// each set-up brings it.
+    /// Describes the column for people who look at the read model. On PostgreSQL it becomes the comment on the column
+    /// of the table and of the view that readers use; SQLite keeps no comments. It may change under the same version:
+    /// each set-up applies it.
     ///
     /// # Examples
     /// ```
@@ -100,7 +101,7 @@ impl Column {
         self
     }
 
-    /// What is wrong with the expression, as far as that can be told without a database.
+    /// Checks the expression as far as that is possible without a database.
     pub(super) fn check_generated(&self, table: &Table) -> Result<(), TableFault> {
         let Some(sql) = self.generated else { return Ok(()) };
         let fault = |what: String| Err(TableFault::What(format!("has the generated column {:?}, {what}", self.name)));
@@ -128,7 +129,7 @@ impl Column {
         }
     }
 
-    /// What is missing where the read models are kept in this database.
+    /// True when the expression has no text for this database.
     pub(crate) fn lacks_text(&self, dialect: Dialect) -> bool {
         self.generated.is_some_and(|sql| sql.text(dialect).is_none())
     }
@@ -277,8 +278,8 @@ columns! {
     uuid_array => UuidArray,
 }
 
-/// A column of [`ColumnType::Decimal`]: exact numbers of at most `precision` digits (1 to 18), `scale` of them behind the
-/// point. An event with a number that has more fails: nothing is rounded.
+/// A column of [`ColumnType::Decimal`]: exact numbers with at most `precision` digits (1 to 18), `scale` of them
+/// decimal places. An event with more digits fails, because the library does not round.
 ///
 /// # Examples
 /// ```
@@ -290,8 +291,8 @@ pub fn decimal(name: impl Into<String>, precision: u8, scale: u8) -> Column {
     Column::new(name, ColumnType::Decimal { precision, scale })
 }
 
-/// A column of texts that takes only these. An event with another one fails, and the database refuses it, too. A list that
-/// changes is another definition: raise the version.
+/// A column that accepts only these texts. An event with another text fails, and the database refuses it, too. Changing
+/// the list changes the definition: raise the version.
 ///
 /// # Examples
 /// ```
@@ -326,12 +327,12 @@ pub(super) fn is_fixed(kind: ColumnType) -> bool {
     }
 }
 
-/// What a value takes in an index of PostgreSQL at most, uncompressed.
+/// The most bytes that a value takes in an index of PostgreSQL, uncompressed.
 pub(super) fn size_in_index(value: &Value) -> usize {
     match value {
         Value::Text(text) => text.len(),
         Value::Bytes(bytes) => bytes.len(),
-        // A number of one digit and its comma become 15 bytes.
+        // A one-digit number and its comma become 15 bytes.
         Value::Json(text) => text.len().saturating_mul(8),
         Value::TextArray(texts) => texts.iter().map(|text| text.len() + 8).sum::<usize>() + 24,
         Value::IntegerArray(numbers) => numbers.len() * 8 + 24,

@@ -2,10 +2,11 @@
 
 use super::{Table, owned};
 
-/// A foreign key to the primary key of a table of the same projection, within the instance. By itself rows go when theirs goes.
+/// A foreign key to the primary key of a table of the same projection, within the instance. By default a row is deleted
+/// when the row that it refers to is deleted.
 ///
-/// The table that it refers to comes before the one that refers, or is the same one. Each version and each build has its own,
-/// between its own tables.
+/// The referenced table comes before the table with the key, or is the same table. Each version and each build has
+/// separate foreign keys between its own tables.
 ///
 /// # Examples
 /// ```
@@ -25,9 +26,9 @@ use super::{Table, owned};
 #[must_use]
 pub struct ForeignKey {
     pub(crate) columns: Vec<String>,
-    /// Plain name of the referenced table; none means the primary one.
+    /// Plain name of the referenced table. `None` means the primary one.
     pub(crate) table: Option<String>,
-    /// A row that is referred to stays.
+    /// True when a row stays while another row refers to it.
     pub(crate) restricts: bool,
 }
 
@@ -42,8 +43,8 @@ impl ForeignKey {
         Self { columns: owned(&columns), table: Some(table.to_owned()), restricts: false }
     }
 
-    /// Has a row stay to which another one refers: an event that would delete it fails, with the class `constraint`. It suits
-    /// no table that refers to itself.
+    /// Keeps a row while another row refers to it: an event that would delete it fails with the class `constraint`. You
+    /// cannot use it for a table that refers to itself.
     pub fn restrict(mut self) -> Self {
         self.restricts = true;
         self
@@ -51,7 +52,8 @@ impl ForeignKey {
 }
 
 impl Table {
-    /// Adds a foreign key to the primary key of the projection's first table; rows go when theirs goes.
+    /// Adds a foreign key to the primary key of the projection's first table. A row is deleted with the row that it
+    /// refers to.
     ///
     /// # Examples
     /// ```
@@ -67,7 +69,8 @@ impl Table {
         self.foreign_key(ForeignKey::primary(columns))
     }
 
-    /// Adds a foreign key to the primary key of another table of the projection; rows go when theirs goes.
+    /// Adds a foreign key to the primary key of another table of the projection. A row is deleted with the row that it
+    /// refers to.
     ///
     /// # Examples
     /// ```
@@ -84,7 +87,7 @@ impl Table {
         self.foreign_key(ForeignKey::to(columns, table))
     }
 
-    /// Adds a foreign key that says more than [`references`](Self::references).
+    /// Adds a foreign key with more options than [`references`](Self::references).
     ///
     /// # Examples
     /// ```

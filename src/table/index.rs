@@ -1,13 +1,13 @@
-//! Indexes with more than plain columns, and checks: SQL that is written in the program, in the words of each database.
+//! Indexes with more than plain columns, and checks: SQL that the program holds, with a text for each database.
 
 use super::{Table, TableFault, check_name};
 use crate::dialect::{Dialect, Dialects};
 
-/// An index with more than plain columns: expressions, descending columns, rows that meet a condition, columns that it
-/// covers. It is part of the table's definition, so that every version and every rebuild has it.
+/// An index with more than plain columns: expressions, descending columns, a condition on rows, covered columns. It is
+/// part of the table's definition, so every version and every rebuild has it.
 ///
-/// On SQLite an index has the columns that it covers at its end, which serves the same queries; one of PostgreSQL's own kinds
-/// ([`gin`](Self::gin), [`gist`](Self::gist)), or with a text for PostgreSQL alone, is left out there.
+/// On SQLite the covered columns come last in the index, which serves the same queries. SQLite gets no index of a
+/// PostgreSQL kind ([`gin`](Self::gin), [`gist`](Self::gist)), and none with a text for PostgreSQL alone.
 ///
 /// # Examples
 /// ```
@@ -50,7 +50,7 @@ pub(crate) enum Method {
 }
 
 impl Method {
-    /// The word of PostgreSQL, and in definitions.
+    /// The word in PostgreSQL's SQL and in definitions.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Tree => "btree",
@@ -61,7 +61,8 @@ impl Method {
 }
 
 impl Index {
-    /// An index of this name, which errors and definitions show. Its keys follow; the instance comes before them.
+    /// An index with this name, which errors and definitions show. Add its keys after this; the instance comes before
+    /// them.
     pub fn new(name: impl Into<String>) -> Self {
         Self { name: name.into(), keys: Vec::new(), covered: Vec::new(), only: None, method: Method::Tree }
     }
@@ -71,36 +72,38 @@ impl Index {
         self.key(Key::Column { name: name.into(), descending: false })
     }
 
-    /// Adds a column, the greatest value first.
+    /// Adds a column in descending order.
     pub fn descending(self, name: impl Into<String>) -> Self {
         self.key(Key::Column { name: name.into(), descending: true })
     }
 
-    /// Adds an expression of the row's columns. It has to give the same each time: no clock, no setting, no other row.
+    /// Adds an expression over the row's columns. It has to give the same result each time: it uses no clock, no
+    /// setting, and no other row.
     pub fn expression(self, sql: impl Into<Dialects>) -> Self {
         self.key(Key::Expression(sql.into()))
     }
 
-    /// Covers columns that queries select and the index does not sort by.
+    /// Covers columns that queries select but by which the index does not sort.
     pub fn covering<const N: usize>(mut self, columns: [&str; N]) -> Self {
         self.covered.extend(columns.iter().map(|&column| column.to_owned()));
         self
     }
 
-    /// Holds only rows that meet this condition on their columns.
+    /// Indexes only rows that meet this condition on their columns.
     pub fn only(mut self, sql: impl Into<Dialects>) -> Self {
         self.only = Some(sql.into());
         self
     }
 
-    /// Makes it an index of PostgreSQL's kind `GIN`, which finds items of arrays, parts of documents, and words. It has no
-    /// instance, no order and covers nothing.
+    /// Makes it an index of PostgreSQL's kind `GIN`, which finds items of arrays, parts of documents, and words. Such
+    /// an index does not contain the instance, has no order and covers no columns.
     pub fn gin(mut self) -> Self {
         self.method = Method::Gin;
         self
     }
 
-    /// Makes it an index of PostgreSQL's kind `GiST`. It has no instance, no order and covers nothing.
+    /// Makes it an index of PostgreSQL's kind `GiST`. Such an index does not contain the instance, has no order and
+    /// covers no columns.
     pub fn gist(mut self) -> Self {
         self.method = Method::Gist;
         self
@@ -111,24 +114,24 @@ impl Index {
         self
     }
 
-    /// Its SQL, whichever database it is for.
+    /// The SQL of the index, for all databases.
     fn texts(&self) -> impl Iterator<Item = Dialects> {
         let of_key = |key: &Key| if let Key::Expression(sql) = key { Some(*sql) } else { None };
         self.keys.iter().filter_map(of_key).chain(self.only)
     }
 
-    /// True when it is made on this database.
+    /// True when this database gets the index.
     pub(crate) fn is_for(&self, dialect: Dialect) -> bool {
         let has_method = self.method == Method::Tree || dialect == Dialect::Postgres;
         has_method && self.texts().all(|sql| sql.text(dialect).is_some())
     }
 
-    /// True when the database works something out for each row, which may fail.
+    /// True when the database computes something for each row, which may fail.
     pub(crate) fn computes(&self) -> bool {
         self.texts().next().is_some()
     }
 
-    /// The columns of the table that share the room of its entries.
+    /// The columns of the table that share the room of an index entry.
     pub(crate) fn columns(&self, table: &Table) -> Vec<String> {
         let sorts = |name: &str| self.keys.iter().any(|key| matches!(key, Key::Column { name: of, .. } if of == name));
         let is_computed = |name: &str| {
@@ -179,7 +182,7 @@ impl Index {
     }
 }
 
-/// That each row of a table meets a condition.
+/// A condition that each row of a table has to meet.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Check {
     pub(crate) name: String,
@@ -200,15 +203,15 @@ pub(super) fn each(sql: Dialects) -> impl Iterator<Item = &'static str> {
     [Dialect::Postgres, Dialect::Sqlite].into_iter().filter_map(move |dialect| sql.text(dialect))
 }
 
-/// True when SQL has a name as a word, quoted or not. Names that differ only in case count as the same.
+/// True when the SQL contains a name as a word, quoted or not. Upper and lower case count as the same.
 pub(super) fn mentions(sql: &str, name: &str) -> bool {
     let (text, name) = (sql.to_lowercase(), name.to_lowercase());
     let mut words = text.split(|letter: char| !(letter.is_alphanumeric() || matches!(letter, '_' | '$')));
     text.contains(&format!("\"{name}\"")) || words.any(|word| word == name)
 }
 
-/// What is wrong with SQL that is to stand in brackets: it must not end them, nor begin what nobody sees the end of. The
-/// database says whether it is an expression.
+/// Finds faults of SQL that will be put into brackets: it must not close them, and must not open a quote or comment
+/// that it does not close. Whether it is an expression, only the database says.
 pub(super) fn sql_fault(sql: &str) -> Option<&'static str> {
     let (mut depth, mut quote, mut before) = (0_usize, None, ' ');
     for letter in sql.chars() {

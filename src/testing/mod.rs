@@ -71,11 +71,11 @@ pub struct Given<'p> {
     events: Vec<Event>,
 }
 
-/// Begins a test. The events get dense positions in each instance and versions in each aggregate, in the order
-/// given, and ids if they have none.
+/// Begins a test. In the given order, the events get positions without holes in each instance and versions in each
+/// aggregate. An event without an id gets one.
 ///
 /// # Panics
-/// When the projection's definition does not hold together.
+/// When the definition of the projection is wrong.
 #[track_caller]
 pub fn given(projection: &Projection, events: impl IntoIterator<Item = Event>) -> Given<'_> {
     if let Err(error) = projection.check() {
@@ -92,11 +92,11 @@ pub fn given(projection: &Projection, events: impl IntoIterator<Item = Event>) -
 }
 
 impl Given<'_> {
-    /// Expects one statement for each event, in order; `noop()` for one that the projection does not handle. Runs
-    /// each reducer twice, and fails when the two results differ.
+    /// Expects one statement for each event, in order: `noop()` for an event that the projection does not handle.
+    /// Runs each reducer twice, and fails if the two results differ.
     ///
     /// # Panics
-    /// When another statement, or a failure, comes out.
+    /// When a reducer returns another statement, or fails.
     #[track_caller]
     pub fn expect_statements(&self, expected: impl IntoIterator<Item = Reduced>) {
         let expected: Vec<Reduced> = expected.into_iter().collect();
@@ -119,10 +119,10 @@ impl Given<'_> {
         }
     }
 
-    /// Expects that the event at this place, counted from 0, fails in this way.
+    /// Expects that the event at this place, counted from 0, fails in this class.
     ///
     /// # Panics
-    /// When it gives a statement, or fails in another way.
+    /// When the event gives a statement, or fails in another class.
     #[track_caller]
     pub fn expect_failure(&self, at: usize, class: FailureClass) {
         let Some(event) = self.events.get(at) else {

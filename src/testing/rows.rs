@@ -1,4 +1,4 @@
-//! Given events, expect rows: applies them on SQLite in memory, the way a service does.
+//! Given events, expect rows: it applies the events on SQLite in memory, as a service would.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::sqlite::SqliteStore;
 use crate::store::ProjectionStore;
 use crate::value::{Value, canonical};
 
-/// An expected row: the columns that matter to the test. Others are not compared.
+/// An expected row: the columns that matter to the test. Other columns are not compared.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row(Vec<(String, Value)>);
 
@@ -23,11 +23,11 @@ pub fn row<'c>(columns: impl IntoIterator<Item = (&'c str, Value)>) -> Row {
 type Found = Vec<(String, Value)>;
 
 impl Given<'_> {
-    /// Applies the events on SQLite in memory and expects exactly these rows in the table, in any order. The table
-    /// is named as a statement names it: by its name, or its suffix.
+    /// Applies the events on SQLite in memory, and expects exactly these rows in the table, in any order. `table` is
+    /// the name or the suffix, as in a statement.
     ///
     /// # Panics
-    /// When an event fails, or other rows are found.
+    /// When an event fails, or the table holds other rows.
     #[track_caller]
     pub fn expect_rows(&self, table: &str, expected: impl IntoIterator<Item = Row>) {
         let found = match self.apply(table) {
@@ -59,7 +59,8 @@ impl Given<'_> {
     }
 }
 
-/// Pairs expected rows with found ones, the most exactly described first, and prints those without a partner.
+/// Pairs expected rows with found ones, and lists those without a partner. The expected rows with the most columns
+/// come first.
 fn difference(expected: &[Row], mut found: Vec<Found>) -> Option<String> {
     let mut by_detail: Vec<&Row> = expected.iter().collect();
     by_detail.sort_by_key(|row| std::cmp::Reverse(row.0.len()));
@@ -80,7 +81,7 @@ fn difference(expected: &[Row], mut found: Vec<Found>) -> Option<String> {
         let mut lines: Vec<String> = rows.into_iter().map(|row| line(row)).collect();
         lines.sort_unstable();
         for line in lines {
-            // Writing into a String does not fail.
+            // Writing into a `String` cannot fail.
             let _ = writeln!(text, "{mark}: {line}");
         }
     }
@@ -99,7 +100,8 @@ fn matches(expected: &Row, found: &[(String, Value)]) -> bool {
         .all(|(name, value)| found.iter().any(|(column, candidate)| column == name && same(value, candidate)))
 }
 
-/// Equal as a column holds them: JSON by meaning, an integer in a column of floats as a float.
+/// True if a column would hold the two as the same value: JSON by its meaning, an integer in a float column as a
+/// float.
 fn same(expected: &Value, found: &Value) -> bool {
     let one = |value: &Value| canonical(value.clone(), found.column_type());
     one(expected) == one(found)

@@ -1,4 +1,4 @@
-//! Events in memory as a source to project from.
+//! Events in memory, as a source for projections.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use crate::event::Event;
 use crate::query::{Cursor, EventBatch, EventFilter, Flaw, Head, HeadsRequest, ReadRequest, Span};
 use crate::store::EventSource;
 
-/// Events in memory. It also shows what a custom source has to do: each method answers from one state of the events
-/// (here under a lock), so a head is never below an event of the same answer.
+/// Holds events in memory. It also shows what a custom source must do: each method answers from one state of the
+/// events (here under a lock), so a head is never below an event of the same answer.
 ///
 /// Cloning is cheap; clones share the events.
 ///
@@ -48,8 +48,8 @@ impl Default for MemorySource {
 }
 
 impl MemorySource {
-    /// Stores the event as the next one of its instance and of its aggregate, and returns it with its position, its
-    /// version and, if it had none, an id.
+    /// Stores the event as the next one of its instance and of its aggregate. Returns it with its position and its
+    /// version, and with an id if it had none.
     #[expect(clippy::must_use_candidate, reason = "stored is stored, whether looked at or not")]
     pub fn append(&self, event: Event) -> Event {
         let mut instances = self.inner.instances.write();
@@ -65,7 +65,7 @@ impl MemorySource {
         event
     }
 
-    /// The instances, by bytes.
+    /// The instances, sorted by their bytes.
     #[must_use]
     pub fn instances(&self) -> Vec<Arc<str>> {
         self.inner.instances.read().keys().cloned().collect()

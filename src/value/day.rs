@@ -26,10 +26,10 @@ const DAY: i64 = 86_400_000_000;
 pub struct Date(civil::Date);
 
 impl Date {
-    /// The day of this year, month and day of the month, which count from 1.
+    /// The day with this year, month and day of the month. Months and days count from 1.
     ///
     /// # Errors
-    /// [`TextFault::NotDate`] for a day that there is not, or outside of the years 1 to 9999.
+    /// [`TextFault::NotDate`] for a day that does not exist, or outside of the years 1 to 9999.
     pub fn new(year: i16, month: u8, day: u8) -> Result<Self, TextFault> {
         let part = |number: u8| i8::try_from(number).map_err(|_| TextFault::NotDate);
         civil::Date::new(year, part(month)?, part(day)?).ok().and_then(Self::of).ok_or(TextFault::NotDate)
@@ -46,7 +46,7 @@ impl Date {
         i32::try_from(hours / 24).unwrap_or_default()
     }
 
-    /// The day that lies so many days after 1970-01-01.
+    /// The day this many days after 1970-01-01.
     ///
     /// # Errors
     /// [`TextFault::NotDate`] outside of the years 1 to 9999.
@@ -74,13 +74,13 @@ impl FromStr for Date {
 
     fn from_str(text: &str) -> Result<Self, TextFault> {
         let date = text.parse::<civil::Date>().ok().and_then(Self::of);
-        // The parser of dates takes more than dates.
+        // The parser accepts more than plain dates.
         date.filter(|date| date.to_string() == text).ok_or(TextFault::NotDate)
     }
 }
 
-/// A time of day in microseconds, from 00:00:00 to 23:59:59.999999. Its text, also in JSON, is `12:00:00.000000`; a text
-/// without all of these digits is read, too.
+/// A time of day in microseconds, from 00:00:00 to 23:59:59.999999. Its text, also in JSON, is `12:00:00.000000`. A
+/// text with fewer fractional digits can be read, too.
 ///
 /// # Examples
 /// ```
@@ -95,10 +95,10 @@ impl FromStr for Date {
 pub struct Time(civil::Time);
 
 impl Time {
-    /// The time of this hour, minute, second and microsecond.
+    /// The time with this hour, minute, second and microsecond.
     ///
     /// # Errors
-    /// [`TextFault::NotTime`] where there is no such time.
+    /// [`TextFault::NotTime`] when there is no such time.
     pub fn new(hour: u8, minute: u8, second: u8, micros: u32) -> Result<Self, TextFault> {
         if hour > 23 || minute > 59 || second > 59 || micros > 999_999 {
             return Err(TextFault::NotTime);
@@ -107,7 +107,7 @@ impl Time {
         Self::from_micros(seconds * 1_000_000 + i64::from(micros))
     }
 
-    /// Finer parts than microseconds are cut off.
+    /// Truncates the time to microseconds.
     pub(crate) fn of(time: civil::Time) -> Option<Self> {
         let since = time.duration_since(civil::Time::midnight());
         Self::from_micros(i64::try_from(since.as_micros()).ok()?).ok()
@@ -119,10 +119,10 @@ impl Time {
         i64::try_from(self.0.duration_since(civil::Time::midnight()).as_micros()).unwrap_or_default()
     }
 
-    /// The time that lies so many microseconds after midnight.
+    /// The time this many microseconds after midnight.
     ///
     /// # Errors
-    /// [`TextFault::NotTime`] for less than none, and for a whole day and more.
+    /// [`TextFault::NotTime`] for a negative number, and for a whole day or more.
     pub fn from_micros(micros: i64) -> Result<Self, TextFault> {
         let time = civil::Time::midnight().checked_add(SignedDuration::from_micros(micros)).ok();
         time.filter(|_| (0..DAY).contains(&micros)).map(Self).ok_or(TextFault::NotTime)
@@ -145,7 +145,7 @@ impl FromStr for Time {
     type Err = TextFault;
 
     fn from_str(text: &str) -> Result<Self, TextFault> {
-        // The parser of times takes more than times, and a 60th second.
+        // The parser accepts more than plain times, and also a 60th second.
         let is_of_time = text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b':' | b'.'));
         let is_whole = text.len() >= "00:00:00".len() && text.get(6..8).is_some_and(|second| second < "60");
         let time = if is_of_time && is_whole { text.parse::<civil::Time>().ok() } else { None };

@@ -10,14 +10,14 @@ use serde::ser::{Serialize, Serializer};
 
 use crate::error::TextFault;
 
-/// Digits of the widest decimal: as many as a 64-bit integer has to spare.
+/// The most digits of a decimal: the most that a 64-bit integer can hold in full.
 pub(crate) const MOST_DIGITS: u8 = 18;
 
 /// An exact decimal number of at most 18 digits, such as an amount of money.
 ///
-/// It is a whole number of units, of which the scale says how many digits stand behind the point. The scale is no part of
-/// what it means: 1.50 equals 1.5, and is written so. In JSON it is a text; a whole number is read, too, and a number with a
-/// point is not, because it would have gone through a float.
+/// It is a whole number of units, and a scale: the number of digits after the decimal point. The scale is not part of
+/// the meaning: 1.50 equals 1.5, and is written as 1.5. In JSON a decimal is a text. A whole number is accepted, too,
+/// but a number with a decimal point is not, because it would have gone through a float.
 ///
 /// # Examples
 /// ```
@@ -32,7 +32,7 @@ pub(crate) const MOST_DIGITS: u8 = 18;
 /// ```
 #[derive(Clone, Copy)]
 pub struct Decimal {
-    /// Less than ten to the power of [`MOST_DIGITS`], either sign.
+    /// Less than ten to the power of [`MOST_DIGITS`], with either sign.
     units: i64,
     /// At most [`MOST_DIGITS`].
     scale: u8,
@@ -42,15 +42,15 @@ impl Decimal {
     /// Zero.
     pub const ZERO: Self = Self { units: 0, scale: 0 };
 
-    /// So many units, of which the last `scale` digits stand behind the point.
+    /// The number with this many units, the last `scale` digits of which are decimal places.
     ///
     /// # Errors
-    /// [`TextFault::TooManyDigits`]: more than 18 digits, before or behind the point.
+    /// [`TextFault::TooManyDigits`]: more than 18 digits, in all or after the decimal point.
     pub fn new(units: i64, scale: u8) -> Result<Self, TextFault> {
         Self::of(i128::from(units), u32::from(scale)).ok_or(TextFault::TooManyDigits { limit: MOST_DIGITS })
     }
 
-    /// As [`new`](Self::new), without zeros at the end where it would not fit otherwise.
+    /// As [`new`](Self::new), but drops zeros at the end if the number would not fit otherwise.
     pub(crate) fn of(mut units: i128, mut scale: u32) -> Option<Self> {
         if units == 0 {
             scale = scale.min(u32::from(MOST_DIGITS));
@@ -67,19 +67,19 @@ impl Decimal {
         Some(Self { units: i64::try_from(units).ok()?, scale: u8::try_from(scale).ok()? })
     }
 
-    /// The units, with the sign; see [`scale`](Self::scale).
+    /// The units, with the sign. See [`scale`](Self::scale).
     #[must_use]
     pub fn units(self) -> i64 {
         self.units
     }
 
-    /// How many digits of the units stand behind the point: 0 to 18.
+    /// How many digits of the units are decimal places: 0 to 18.
     #[must_use]
     pub fn scale(self) -> u8 {
         self.scale
     }
 
-    /// The same number with this scale. Nothing is rounded.
+    /// The same number with this scale. It is never rounded.
     ///
     /// # Examples
     /// ```
@@ -91,7 +91,7 @@ impl Decimal {
     /// ```
     ///
     /// # Errors
-    /// [`TextFault::TooManyDigits`] where it has more digits behind the point, or more than 18 in all then.
+    /// [`TextFault::TooManyDigits`] when it has more decimal places, or would have more than 18 digits in all.
     pub fn at_scale(self, scale: u8) -> Result<Self, TextFault> {
         self.scaled(scale).ok_or(TextFault::TooManyDigits { limit: MOST_DIGITS })
     }
@@ -107,12 +107,12 @@ impl Decimal {
         Some(Self { units, scale })
     }
 
-    /// True when a column of so many digits, and so many of them behind the point, holds it.
+    /// True when a column with this many digits, and this many of them decimal places, can hold it.
     pub(crate) fn fits(self, precision: u8, scale: u8) -> bool {
         self.scaled(scale).is_some_and(|same| u128::from(same.units.unsigned_abs()) < power(precision))
     }
 
-    /// The sum; none where it has more than 18 digits.
+    /// The sum. `None` when it has more than 18 digits.
     #[must_use]
     pub fn checked_add(self, other: Self) -> Option<Self> {
         let scale = self.scale.max(other.scale);
@@ -120,19 +120,19 @@ impl Decimal {
         Self::of(units(self)? + units(other)?, u32::from(scale))
     }
 
-    /// The difference; none where it has more than 18 digits.
+    /// The difference. `None` when it has more than 18 digits.
     #[must_use]
     pub fn checked_sub(self, other: Self) -> Option<Self> {
         self.checked_add(-other)
     }
 
-    /// How many digits it takes to write it: in all, and behind the point.
+    /// How many digits it takes to write it: in all, and after the decimal point.
     pub(crate) fn digits(self) -> (usize, u8) {
         let Self { units, scale } = self.plain();
         (units.unsigned_abs().to_string().len().max(usize::from(scale)), scale)
     }
 
-    /// Without zeros at the end.
+    /// The number without zeros at the end.
     fn plain(self) -> Self {
         let Self { mut units, mut scale } = self;
         while scale > 0 && units % 10 == 0 {
@@ -211,7 +211,7 @@ impl fmt::Debug for Decimal {
     }
 }
 
-/// Digits with a point or without, and a minus in front or not.
+/// Digits with or without a decimal point, and with or without a minus sign.
 impl FromStr for Decimal {
     type Err = TextFault;
 
@@ -223,7 +223,7 @@ impl FromStr for Decimal {
             return Err(TextFault::NotDecimal);
         }
         let too_many = TextFault::TooManyDigits { limit: MOST_DIGITS };
-        // The zeros behind the point are kept where there is room: that is the scale.
+        // Zeros after the decimal point are kept if there is room, because they are the scale.
         let kept = fraction.get(..fraction.len().min(usize::from(MOST_DIGITS))).unwrap_or(fraction);
         let needed = fraction.trim_end_matches('0');
         let fraction = match digits.contains('.') {
@@ -274,7 +274,7 @@ impl<'de> Deserialize<'de> for Decimal {
     }
 }
 
-/// By this name a decimal asks for itself, so that a row of a single column is known to be one.
+/// The name by which a decimal asks to be decoded, so that a row with a single column is recognized as one.
 pub(crate) const NAME: &str = "readside::Decimal";
 
 struct Texts;

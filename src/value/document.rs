@@ -1,12 +1,12 @@
-//! Whether a text is a JSON document that both databases take.
+//! Checks whether a text is a JSON document that both databases accept.
 
 use crate::error::TextFault;
 
-/// Deepest nesting of arrays and objects that a JSON text may have; `serde_json` decodes no deeper one.
+/// The deepest nesting of arrays and objects in a JSON text. `serde_json` decodes no deeper one.
 pub(crate) const MAX_JSON_DEPTH: usize = 127;
 
-/// Checks that a text is JSON that both databases and `serde_json` accept: its syntax, no NUL, no lone
-/// surrogates, no deeper than [`MAX_JSON_DEPTH`].
+/// Checks that both databases and `serde_json` accept a text as JSON: it is valid, has no NUL and no lone surrogates,
+/// and is nested no deeper than [`MAX_JSON_DEPTH`].
 pub(crate) fn check_json(text: &str) -> Result<(), TextFault> {
     scan_json(text.as_bytes())?;
     serde_json::from_str::<serde::de::IgnoredAny>(text)
@@ -14,10 +14,10 @@ pub(crate) fn check_json(text: &str) -> Result<(), TextFault> {
         .map_err(|error| TextFault::NotJson { why: error.to_string() })
 }
 
-/// Digits before the point of PostgreSQL's widest number, and behind it.
+/// The most digits of a PostgreSQL number before and after the decimal point.
 const MOST_DIGITS: (i64, i64) = (131_072, 16_383);
 
-/// Refuses numbers that `jsonb` does, in a text that is valid JSON.
+/// Refuses numbers that `jsonb` refuses, in a text that is valid JSON.
 pub(super) fn check_numbers(json: &str) -> Result<(), TextFault> {
     // Only a long text, or one with an exponent, can hold such a number.
     let most = usize::try_from(MOST_DIGITS.1).unwrap_or(usize::MAX);
@@ -53,7 +53,7 @@ fn is_numeric(number: &str) -> bool {
     let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     let length = |text: &str| i64::try_from(text.len()).unwrap_or(i64::MAX);
-    // An exponent of more digits is out of range whatever it says.
+    // An exponent with more digits is always out of range.
     let Some(exponent) = exponent.parse::<i32>().ok().map(i64::from) else { return false };
     let zeros = |text: &str| length(text) - length(text.trim_start_matches('0'));
     let before = match zeros(whole) {
@@ -65,8 +65,8 @@ fn is_numeric(number: &str) -> bool {
     is_narrow && length(fraction) - exponent <= MOST_DIGITS.1
 }
 
-/// Walks over the bytes of a JSON text once, looking at nesting and at `\u` escapes. Bytes of UTF-8 sequences
-/// are never mistaken for ASCII, so bytes suffice.
+/// Goes over the bytes of a JSON text once and looks at nesting and at `\u` escapes. Bytes of UTF-8 sequences are never
+/// equal to ASCII bytes, so looking at bytes is enough.
 fn scan_json(bytes: &[u8]) -> Result<(), TextFault> {
     let (mut depth, mut in_string, mut at) = (0usize, false, 0usize);
     while let Some(&byte) = bytes.get(at) {
@@ -88,7 +88,7 @@ fn scan_json(bytes: &[u8]) -> Result<(), TextFault> {
     Ok(())
 }
 
-/// Bytes of the escape that starts at `at`; a pair of surrogates counts as one.
+/// The bytes of the escape that starts at `at`. A surrogate pair counts as one escape.
 fn escape_length(bytes: &[u8], at: usize) -> Result<usize, TextFault> {
     match unit(bytes, at) {
         None => Ok(2),

@@ -1,4 +1,4 @@
-//! What becomes a value. What no column could hold becomes one that no statement takes, with the reason.
+//! Conversions into values. What no column could hold becomes a value that every statement refuses, with the reason.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -119,7 +119,7 @@ into_value! {
     },
     chrono::NaiveTime => |v| {
         use chrono::Timelike;
-        // Within a leap second it has more than a second of nanoseconds.
+        // In a leap second the nanoseconds exceed one second.
         let micros = i64::from(v.num_seconds_from_midnight()) * 1_000_000 + i64::from(v.nanosecond() / 1000);
         Time::from_micros(micros).map_or_else(Value::Unfit, Value::Time)
     },

@@ -1,5 +1,5 @@
-//! What JSON texts mean: which are equal, which contains which, and how one is shown. As PostgreSQL's `jsonb` has it, so that
-//! every database and every report says the same.
+//! The meaning of JSON texts: which are equal, which contains which, and how a report shows one. It follows
+//! PostgreSQL's `jsonb`, so that every database and every report agree.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
@@ -7,12 +7,12 @@ use std::fmt::{self, Write};
 use serde_json::Value as Shown;
 use serde_json::value::RawValue;
 
-/// A document. Of numbers every digit counts, and not how they are written; of equal keys the last one.
+/// A document. In a number every digit counts, but not its spelling. If a key occurs twice, the last value counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Json {
     Null,
     Truth(bool),
-    /// Digits without zeros at either end, and the power of ten by which they count: exact at any size.
+    /// Digits without zeros at either end, and the power of ten that they are multiplied by: exact at any size.
     Number(String),
     Text(String),
     List(Vec<Json>),
@@ -23,7 +23,7 @@ pub(crate) enum Json {
 const AS_TEXT: &str = "json";
 
 impl Json {
-    /// None for what is no JSON.
+    /// `None` for a text that is not JSON.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         Some(match text.bytes().next()? {
@@ -47,7 +47,8 @@ impl Json {
         })
     }
 
-    /// What PostgreSQL's `@>` says. At the top an array also contains a plain value that is one of its elements.
+    /// Containment as in PostgreSQL's `@>`. At the top level, an array also contains a plain value that is one of its
+    /// elements.
     #[cfg_attr(not(feature = "sqlite"), allow(dead_code, reason = "PostgreSQL does it by itself"))]
     pub(crate) fn contains(&self, part: &Self) -> bool {
         match (self, part) {
@@ -69,8 +70,8 @@ impl Json {
         }
     }
 
-    /// For reports, in which different documents look different, and none like NULL: what the decoders of JSON would
-    /// round, and what could be mistaken for something else, is shown as its text under a name.
+    /// The document for reports, in which different documents look different, and none looks like NULL. What JSON
+    /// decoders would round, and what could be mistaken for something else, appears as its text under a name.
     pub(crate) fn shown(&self) -> Shown {
         let is_mistakable = match self {
             Self::Null => true,
@@ -81,7 +82,7 @@ impl Json {
         exact.unwrap_or_else(|| as_text(&self.to_string()))
     }
 
-    /// None where a number would be rounded.
+    /// `None` when a number would be rounded.
     fn exact(&self) -> Option<Shown> {
         Some(match self {
             Self::Null => Shown::Null,
@@ -97,7 +98,7 @@ impl Json {
     }
 }
 
-/// A text that stands for a document, or for what was to be one.
+/// A text that stands for a document, or for something that should have been one.
 pub(super) fn as_text(text: &str) -> Shown {
     serde_json::json!({ AS_TEXT: text })
 }
@@ -147,9 +148,9 @@ fn number(text: &str) -> Option<String> {
     Some(if power == 0 { format!("{sign}{kept}") } else { format!("{sign}{kept}e{power}") })
 }
 
-/// The number as decoders have it, if they have it exactly.
+/// The number as decoders represent it, if they represent it exactly.
 fn exact(digits: &str) -> Option<serde_json::Number> {
-    // Digits of the widest integer.
+    // The number of digits of the widest integer.
     const WIDEST: usize = 20;
     let plain = digits.split_once('e').and_then(|(kept, power)| {
         let power = power.parse::<usize>().ok().filter(|power| *power <= WIDEST)?;
@@ -270,7 +271,7 @@ mod tests {
     }
 
     proptest! {
-        // What is shown goes through decoders that round numbers; NULL is shown as null.
+        // Reports pass decoders that round numbers. NULL is shown as null.
         #[test]
         fn documents_look_alike_exactly_when_they_are_equal(one in any_json(), other in any_json()) {
             let (a, b) = (read(&one), read(&other));

@@ -14,10 +14,10 @@ pub enum ColumnType {
     Integer,
     /// Truth value. PostgreSQL `boolean`, SQLite `INTEGER` 0 or 1.
     Boolean,
-    /// Finite 64-bit floating point; minus zero is zero. PostgreSQL `double precision`, SQLite `REAL`.
+    /// Finite 64-bit floating point; minus zero becomes zero. PostgreSQL `double precision`, SQLite `REAL`.
     Float,
-    /// A JSON document. PostgreSQL `jsonb`, SQLite `TEXT`. Its numbers have at most 131,072 digits before the point and 16,383
-    /// behind it, once they are written without exponent.
+    /// A JSON document. PostgreSQL `jsonb`, SQLite `TEXT`. Written without an exponent, its numbers have at most
+    /// 131,072 digits before the decimal point and 16,383 after it.
     Json,
     /// Bytes. PostgreSQL `bytea`, SQLite `BLOB`.
     Bytes,
@@ -27,19 +27,19 @@ pub enum ColumnType {
     TextArray,
     /// A UUID. PostgreSQL `uuid`, SQLite `BLOB` of 16 bytes.
     Uuid,
-    /// An exact decimal number. PostgreSQL `numeric(precision, scale)`, SQLite `INTEGER` that counts the last place: 19.99 with
-    /// a scale of 2 is 1999.
+    /// An exact decimal number. PostgreSQL `numeric(precision, scale)`, SQLite `INTEGER` in units of the last decimal
+    /// place: 19.99 with a scale of 2 is 1999.
     Decimal {
-        /// Digits in all: 1 to 18.
+        /// The number of digits: 1 to 18.
         precision: u8,
-        /// Digits behind the point: 0 to `precision`.
+        /// The number of decimal places: 0 to `precision`.
         scale: u8,
     },
     /// A day, from 0001-01-01 to 9999-12-31. PostgreSQL `date`, SQLite `TEXT` as `2026-01-31`.
     Date,
     /// A time of day in microseconds, from 00:00:00 to 23:59:59.999999. PostgreSQL `time`, SQLite `TEXT` as `12:00:00.000000`.
     Time,
-    /// A length of time, a signed 64-bit number of microseconds. PostgreSQL `interval`, SQLite `INTEGER`.
+    /// A duration: a signed 64-bit number of microseconds. PostgreSQL `interval`, SQLite `INTEGER`.
     Duration,
     /// An array of signed 64-bit integers. PostgreSQL `bigint[]`, SQLite `TEXT` holding a JSON array.
     IntegerArray,
@@ -48,7 +48,7 @@ pub enum ColumnType {
 }
 
 impl ColumnType {
-    /// The type of which this is the name in a stored definition.
+    /// The type with this name in a stored definition.
     pub(crate) fn named(name: &str) -> Option<Self> {
         use ColumnType as T;
         let all = [
@@ -79,7 +79,7 @@ impl ColumnType {
         self.item().is_some()
     }
 
-    /// The type of an array's items; none for what is no array.
+    /// The type of an array's items. `None` for a type that is not an array.
     pub(crate) fn item(self) -> Option<Self> {
         match self {
             Self::TextArray => Some(Self::Text),
@@ -94,12 +94,12 @@ impl ColumnType {
         matches!(self, Self::Integer | Self::Float | Self::Decimal { .. } | Self::Duration)
     }
 
-    /// True for types whose values have one order on every database; documents and arrays have another one on each.
+    /// True for types whose values have the same order on every database. Documents and arrays do not.
     pub(crate) fn is_ordered(self) -> bool {
         !self.is_array() && self != Self::Json
     }
 
-    /// What is wrong with the type, where it is one that no column can have.
+    /// The fault of a type that no column can have.
     pub(crate) fn fault(self) -> Option<String> {
         match self {
             Self::Decimal { precision, scale } if !(1..=MOST_DIGITS).contains(&precision) || scale > precision => {

@@ -1,13 +1,13 @@
-//! Moments: microseconds since 1970, their range, and the text that stands for them.
+//! Moments: microseconds since 1970, their range, and their text.
 
 use std::time::{Duration, SystemTime};
 
 use crate::error::TextFault;
 
-/// The first moment that columns hold: 0001-01-01T00:00:00Z. Year 0 has no spelling that both databases take.
+/// The first moment that columns hold: 0001-01-01T00:00:00Z. Year 0 has no spelling that both databases accept.
 pub(super) const FIRST: i64 = -62_135_596_800_000_000;
 
-/// The last one: 9999-12-31T23:59:59.999999Z. Texts of fixed width sort like the times they name.
+/// The last one: 9999-12-31T23:59:59.999999Z. Texts of fixed width sort like the times that they name.
 pub(super) const LAST: i64 = 253_402_300_799_999_999;
 
 pub(super) fn check_time(at: SystemTime) -> Result<(), TextFault> {
@@ -17,8 +17,8 @@ pub(super) fn check_time(at: SystemTime) -> Result<(), TextFault> {
     }
 }
 
-/// The time itself, or the end of the range beyond which it lies. Nothing is stored there, so that a comparison with what is
-/// stored keeps its meaning.
+/// The time itself or, if it is outside of the range, the nearer end of the range. Nothing is stored outside, so a
+/// comparison with stored times keeps its meaning.
 pub(crate) fn within(at: SystemTime) -> SystemTime {
     match micros(at) {
         Some(micros) => from_micros(micros.clamp(FIRST, LAST)),
@@ -33,9 +33,9 @@ pub(crate) fn within_above(at: SystemTime) -> SystemTime {
     if below < at { within(below + Duration::from_micros(1)) } else { below }
 }
 
-/// `2026-01-31T12:00:00.000000Z`; for what columns cannot hold, and a person may have put there, words.
+/// `2026-01-31T12:00:00.000000Z`. For a time that columns cannot hold but a person may have stored, a phrase.
 pub(crate) fn time_text(at: SystemTime) -> String {
-    // A server counts from the year 2000, and has the ends of 64 bits for its infinities.
+    // A server counts from the year 2000, and uses the ends of the 64-bit range as its infinities.
     const INFINITELY_EARLY: i64 = i64::MIN + 946_684_800_000_000;
     match micros(at) {
         Some(micros @ FIRST..=LAST) => {
@@ -49,12 +49,12 @@ pub(crate) fn time_text(at: SystemTime) -> String {
     }
 }
 
-/// What [`time_text`] has written, or any other time in RFC 3339.
+/// Reads what [`time_text`] has written, or any other time in RFC 3339.
 pub(crate) fn parse_time(text: &str) -> Option<SystemTime> {
     parse_written(text).or_else(|| parse_any_time(text))
 }
 
-/// What [`time_text`] has written: each event has such a text, and its parts stand in fixed places.
+/// Reads what [`time_text`] has written. Each event has such a text, and its parts are at fixed places.
 pub(super) fn parse_written(text: &str) -> Option<SystemTime> {
     let bytes: &[u8; 27] = text.as_bytes().try_into().ok()?;
     let [_, _, _, _, b'-', _, _, b'-', _, _, b'T', _, _, b':', _, _, b':', _, _, b'.', _, _, _, _, _, _, b'Z'] = bytes
@@ -72,7 +72,7 @@ pub(super) fn parse_written(text: &str) -> Option<SystemTime> {
 }
 
 fn parse_any_time(text: &str) -> Option<SystemTime> {
-    // The calendar reaches further than the type for moments, which leaves room for offsets.
+    // The range of the calendar type is larger than that of the moment type, which leaves room for offsets.
     let civil = text.strip_suffix('Z').and_then(|text| text.parse::<jiff::civil::DateTime>().ok());
     match civil {
         Some(at) => i64::try_from(at.duration_since(civil_epoch()).as_micros()).ok().map(from_micros),
@@ -84,7 +84,7 @@ fn civil_epoch() -> jiff::civil::DateTime {
     jiff::civil::DateTime::constant(1970, 1, 1, 0, 0, 0, 0)
 }
 
-/// Microseconds since 1970, rounded down; none outside of 64 bits.
+/// Microseconds since 1970, rounded down. `None` outside of 64 bits.
 pub(crate) fn micros(at: SystemTime) -> Option<i64> {
     match at.duration_since(SystemTime::UNIX_EPOCH) {
         Ok(after) => i64::try_from(after.as_micros()).ok(),
@@ -95,13 +95,13 @@ pub(crate) fn micros(at: SystemTime) -> Option<i64> {
     }
 }
 
-/// The time that lies so many microseconds after 1970.
+/// The time this many microseconds after 1970.
 pub(crate) fn from_micros(micros: i64) -> SystemTime {
     let distance = Duration::from_micros(micros.unsigned_abs());
     if micros < 0 { SystemTime::UNIX_EPOCH - distance } else { SystemTime::UNIX_EPOCH + distance }
 }
 
-/// Cuts a time to microseconds, which is what both databases keep.
+/// Truncates a time to microseconds, which is what both databases keep.
 pub(crate) fn to_micros(at: SystemTime) -> SystemTime {
     micros(at).map_or(at, from_micros)
 }

@@ -1,4 +1,4 @@
-//! Rebuilds beside the live build.
+//! Rebuilds in a shadow of the live build.
 //!
 //! Contract: O1
 
@@ -26,7 +26,8 @@ fn phases<P: Place>(place: &P) -> Vec<(String, Phase)> {
 }
 
 both!(a_rebuild_takes_the_place_of_the_old_one_unseen);
-/// What people did to the view outlasts the switch, events pushed meanwhile are in it.
+/// Changes that people made to the view survive the switch, and the new build has the events that were pushed
+/// meanwhile.
 pub(crate) fn a_rebuild_takes_the_place_of_the_old_one_unseen<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
     let second = start(place.open(), eager());
@@ -76,7 +77,7 @@ pub(crate) fn a_rebuild_takes_the_place_of_the_old_one_unseen<P: Place>(place: &
     assert!(engine.admin().verify("counts", None).unwrap().is_clean());
     assert_eq!(phases(place), [("counts".to_owned(), Phase::Live), ("counts#next".to_owned(), Phase::Kept)]);
     assert_eq!(seen(place).len(), place.query("SELECT n FROM on_top").len(), "what stands on the view sees it too");
-    // The view is on the new tables: what is written now is seen.
+    // The view reads the new tables, so readers see what is written now.
     let pushed = engine.push(&[count("new", "thing", 4)]).unwrap();
     second.await_pushed("counts", &pushed, LONG).unwrap();
     assert!(seen(place).contains(&"new/thing=4".to_owned()));
@@ -91,7 +92,7 @@ pub(crate) fn going_back_and_forth<P: Place>(place: &P) {
     engine.admin().rebuild("counts", options(), &by(), |_| {}).unwrap();
     let right = seen(place);
     assert_ne!(spoilt, right);
-    // The old build stood still meanwhile, and is brought up to date before it is seen.
+    // The old build was not updated meanwhile. It catches up before readers see it.
     let pushed = engine.push(&[count("tenant-000", "new", 1)]).unwrap();
     engine.await_pushed("counts", &pushed, LONG).unwrap();
     engine.admin().back("counts", false, &by()).unwrap();
@@ -101,7 +102,7 @@ pub(crate) fn going_back_and_forth<P: Place>(place: &P) {
     assert_eq!(seen(place), expected);
     engine.admin().back("counts", false, &by()).unwrap();
     lawful(place);
-    // The next rebuild takes the room of what was kept.
+    // The next rebuild replaces the kept build.
     let report = engine.admin().rebuild("counts", options(), &by(), |_| {}).unwrap();
     assert!(report.comparison.unwrap().is_same());
     engine.admin().drop_old("counts", &by()).unwrap();
@@ -137,7 +138,7 @@ pub(crate) fn an_abandoned_build_goes<P: Place>(place: &P) {
     engine.admin().rebuild("counts", options().switch(Switch::Asked), &by(), |_| {}).unwrap();
     engine.admin().abandon("counts", &by()).unwrap();
     assert_eq!(phases(place), [("counts".to_owned(), Phase::Live)]);
-    // One that is under way ends with the reason.
+    // A rebuild that is running ends with the reason.
     engine.admin().pause("counts", None, &by()).unwrap();
     engine.push(&[count("tenant-000", "x", 1)]).unwrap();
     let id = engine.admin().ask("counts", AdminCommand::Rebuild(options()), &by()).unwrap();
@@ -186,7 +187,7 @@ pub(crate) fn one_instance_alone<P: Place>(place: &P) {
     assert_eq!(phases(place), [("counts".to_owned(), Phase::Live)]);
 }
 
-/// The first exchange arrives, and word of it does not.
+/// The first exchange takes effect, but its answer is lost.
 #[derive(Debug, Default)]
 struct CutOff(std::sync::atomic::AtomicUsize);
 
@@ -214,7 +215,7 @@ pub(crate) fn an_exchange_that_arrived_is_not_done_twice<P: Place>(place: &P) {
     assert_eq!(phases(place), [("counts".to_owned(), Phase::Live)]);
 }
 
-// Contract: E5: a reset revokes the success, which is announced again.
+// Contract: E5: a reset revokes the success of the first run, which is announced again later.
 both!(a_reset_starts_over);
 pub(crate) fn a_reset_starts_over<P: Place>(place: &P) {
     let store = place.open();
@@ -240,7 +241,7 @@ pub(crate) fn a_reset_starts_over<P: Place>(place: &P) {
     assert!(matches!(engine.admin().reset("counts", Some("nobody"), &by()), Err(OperateError::Answered { .. })));
 }
 
-// Contract: L11: what a report says is done is done; what is left out is counted, with the reason.
+// Contract: L11: a report is true: what it calls done is done, and it counts what was left out, with the reason.
 both!(what_is_left_out_is_told);
 pub(crate) fn what_is_left_out_is_told<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
@@ -266,7 +267,8 @@ pub(crate) fn what_is_left_out_is_told<P: Place>(place: &P) {
     assert!(seen(place).contains(&"b/z=3".to_owned()), "{:?}", seen(place));
 }
 
-// Contract: L11: an instance that waits before its event is as far as the live one, and lacks what comes behind.
+// Contract: L11: an instance that waits before a failing event is as far as the live build, but lacks the later
+// events.
 both!(what_waits_behind_an_event_is_left_out);
 pub(crate) fn what_waits_behind_an_event_is_left_out<P: Place>(place: &P) {
     let stops = crate::handler().policy(Policy::Stop);
@@ -283,7 +285,8 @@ pub(crate) fn what_waits_behind_an_event_is_left_out<P: Place>(place: &P) {
     assert_eq!((switched.left_out.standing, switched.left_out.waiting), (1, 6), "{switched:?}");
 }
 
-// Contract: O2: a build that is as far as the live one may not have met yet what that fails at, not even a first event.
+// Contract: O2: a build that is as far as the live one may not have met the failing event yet, not even a first
+// event.
 both!(what_the_live_one_fails_at_first_is_left_out);
 pub(crate) fn what_the_live_one_fails_at_first_is_left_out<P: Place>(place: &P) {
     let waits = crate::handler().max_failure_count(8).max_lasting_failure_count(8).concurrent_instances(1);
@@ -299,7 +302,7 @@ pub(crate) fn what_the_live_one_fails_at_first_is_left_out<P: Place>(place: &P) 
     assert_eq!((built.switched, left.parked, left.behind, left.standing), (true, 20, 40, 0), "{left}");
 }
 
-/// The live tables cannot be written.
+/// The live tables refuse every write.
 struct LiveIsFull;
 
 impl Faults for LiveIsFull {
@@ -312,7 +315,7 @@ impl Faults for LiveIsFull {
     }
 }
 
-// Contract: O2: what is said to be built anew holds the log, wherever the live one stands.
+// Contract: O2: a finished rebuild holds the whole log, however far the live build is.
 both!(a_live_one_that_lags_is_no_measure);
 pub(crate) fn a_live_one_that_lags_is_no_measure<P: Place>(place: &P) {
     let in_small_pages = crate::handler().bulk_limit(1);
@@ -325,7 +328,7 @@ pub(crate) fn a_live_one_that_lags_is_no_measure<P: Place>(place: &P) {
     assert_eq!(seen(place), ["a/x=300"]);
 }
 
-/// Writes down how the build store is told to change something.
+/// Records the calls that change something in the build store.
 #[derive(Debug, Default)]
 struct Calls(std::sync::Mutex<Vec<&'static str>>);
 
@@ -340,7 +343,8 @@ impl Faults for Calls {
     }
 }
 
-// Contract: E5: a success that is revoked while instances are still to be emptied would be announced again too early.
+// Contract: E5: the success must not be revoked while instances still have to be emptied, or it would be announced
+// again too early.
 both!(a_reset_revokes_the_success_when_all_is_empty);
 pub(crate) fn a_reset_revokes_the_success_when_all_is_empty<P: Place>(place: &P) {
     let calls = Arc::new(Calls::default());
@@ -350,13 +354,14 @@ pub(crate) fn a_reset_revokes_the_success_when_all_is_empty<P: Place>(place: &P)
     assert_eq!(*calls.0.lock().unwrap(), ["empty", "empty", "revoke"]);
 }
 
-// Contract: L4: a build comes last, but it comes: one thread pushes without a pause, and what it pushes is seen soon.
+// Contract: L4: live work goes first, but a build still ends: while one thread pushes without a pause, its events are
+// soon visible.
 both!(a_build_ends_although_events_keep_coming);
 pub(crate) fn a_build_ends_although_events_keep_coming<P: Place>(place: &P) {
     let in_small_pages = crate::handler().bulk_limit(100);
     let builder = Engine::builder(place.open()).projection_with(crate::counts(1), in_small_pages);
     let engine = builder.config(eager()).start().unwrap();
-    // More than the switch itself makes up.
+    // More events than the switch itself can catch up with.
     let commands: Vec<NewEvent> = (0..100).map(|n| count("busy", &format!("x{n}"), 1)).collect();
     for _ in 0..16 {
         let pushed = engine.push(&commands).unwrap();
@@ -390,7 +395,7 @@ pub(crate) fn a_build_ends_although_events_keep_coming<P: Place>(place: &P) {
     lawful(place);
 }
 
-/// A disk that is full for builds beside the live one only.
+/// A disk that is full for shadows only.
 #[derive(Debug)]
 struct Disk {
     is_full: AtomicBool,
@@ -414,13 +419,13 @@ fn start_on<S: EngineStore>(inner: S, disk: &Arc<Disk>) -> Engine {
     builder.config(eager()).start().unwrap()
 }
 
-// Contract: L4, L11: what is live goes on, the reason is seen, and a build goes on by itself once there is room: in the engine that
-// had to stop, and in one that begins later.
+// Contract: L4, L11: the live build goes on, and people see the reason. Once there is room, the shadow goes on
+// without help: in the engine that had to stop, and in one that starts later.
 both!(a_full_disk_keeps_only_the_build_waiting);
 pub(crate) fn a_full_disk_keeps_only_the_build_waiting<P: Place>(place: &P) {
     let disk = Arc::new(Disk { is_full: AtomicBool::new(true) });
     let mut engine = start_on(place.open(), &disk);
-    // More than the switch itself makes up.
+    // More events than the switch itself can catch up with.
     fill(&engine, 1, 1050);
     for restart in [false, true] {
         disk.is_full.store(true, Ordering::SeqCst);
@@ -447,7 +452,7 @@ pub(crate) fn a_full_disk_keeps_only_the_build_waiting<P: Place>(place: &P) {
     }
 }
 
-// Contract: L11: one that was given up is not tried again.
+// Contract: L11: a build that a person gave up is not tried again.
 both!(a_build_that_waits_for_room_can_be_given_up);
 pub(crate) fn a_build_that_waits_for_room_can_be_given_up<P: Place>(place: &P) {
     let disk = Arc::new(Disk { is_full: AtomicBool::new(true) });
@@ -479,7 +484,7 @@ pub(crate) fn a_paused_projection_is_not_built<P: Place>(place: &P) {
     lawful(place);
 }
 
-// Contract: H3: what fails, fails again when the log is applied anew, but for what a person gave up.
+// Contract: H3: an event that failed fails again when the log is applied again, unless a person gave it up.
 both!(events_that_fail_are_parked_in_the_build_too);
 pub(crate) fn events_that_fail_are_parked_in_the_build_too<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
@@ -503,7 +508,7 @@ pub(crate) fn events_that_fail_are_parked_in_the_build_too<P: Place>(place: &P) 
 }
 
 both!(readers_never_see_half_a_table);
-/// A reader in another process looks all the time; whatever it sees is complete.
+/// A reader in another process looks all the time. Everything it sees is complete.
 pub(crate) fn readers_never_see_half_a_table<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
     fill(&engine, 10, 10);
@@ -526,7 +531,7 @@ pub(crate) fn readers_never_see_half_a_table<P: Place>(place: &P) {
     assert!(looks > 3, "{looks} looks");
 }
 
-// Contract: G5: the events are in one database, the read models and their builds in another one.
+// Contract: G5: the events are in one database, and the read models and their builds in another one.
 both!(read_models_elsewhere_are_rebuilt);
 pub(crate) fn read_models_elsewhere_are_rebuilt<P: Place>(place: &P) {
     let (events, models) = (place.elsewhere(), place.open());
@@ -539,7 +544,7 @@ pub(crate) fn read_models_elsewhere_are_rebuilt<P: Place>(place: &P) {
         .unwrap();
     fill(&engine, 3, 20);
     place.sql("UPDATE counts_1 SET n = n + 1000 WHERE thing = 'x1'");
-    // Nobody announces a command here; it is found soon.
+    // No notification announces a command here, but an engine soon finds it.
     let id = remote(place).ask("counts", AdminCommand::Rebuild(options()), &by()).unwrap();
     let report = remote(place).answer(id, LONG).unwrap();
     assert_eq!((&report["switched"], &report["comparison"]["tables"][0]["changed"]), (&true.into(), &3.into()));
@@ -551,7 +556,7 @@ pub(crate) fn read_models_elsewhere_are_rebuilt<P: Place>(place: &P) {
     assert!(report.is_lawful(), "{report}");
 }
 
-// Contract: K3: an exchange that meets a removal leaves nothing behind.
+// Contract: K3: an exchange that meets a removal leaves no rows behind.
 both!(what_is_removed_does_not_come_back);
 pub(crate) fn what_is_removed_does_not_come_back<P: Place>(place: &P) {
     let engine = start(place.open(), eager());

@@ -1,4 +1,5 @@
-//! What only PostgreSQL lets people put on tables and views: a rebuild takes it along, or says before that it cannot.
+//! Objects that only PostgreSQL allows on tables and views. A rebuild moves them, or says before it begins that it
+//! cannot.
 //!
 //! Contract: O1
 
@@ -44,7 +45,7 @@ fn all(place: &impl Place, table: &str) -> String {
     place.query(&all).remove(0)
 }
 
-/// A role of a test's own, gone with it.
+/// A role of one test. It is dropped with this value.
 struct Role<'p, P: Place>(&'p P, String);
 
 impl<'p, P: Place> Role<'p, P> {
@@ -105,7 +106,7 @@ fn a_rebuild_takes_along_all_that_is_on_a_table() {
     let report = rebuild(&engine).unwrap();
     assert_eq!(report.left_behind, Vec::<String>::new());
     assert_eq!(all(&place, "counts_1"), before);
-    // Whoever may look at the former one sees no more there.
+    // A role that may read the old build sees no more in the new one.
     assert_eq!(
         place.query("SELECT polname FROM pg_policy WHERE polrelid = '\"counts_1#next\"'::regclass ORDER BY 1"),
         policies
@@ -119,7 +120,7 @@ fn a_rebuild_takes_along_all_that_is_on_a_table() {
     lawful(&place);
 }
 
-// Contract: B1: a role that sees some rows sees no others behind a switch.
+// Contract: B1: after a switch, a role that may see some rows sees no others.
 #[test]
 fn rows_that_are_kept_from_a_role_stay_so() {
     let place = common::postgres::database();
@@ -149,7 +150,7 @@ fn rows_that_are_kept_from_a_role_stay_so() {
     drop(new);
 }
 
-// Contract: O1: also where the tables belong to another role, for whom the policies hold, too.
+// Contract: O1: this holds too if the tables belong to another role, to which the policies apply.
 #[test]
 fn rows_stay_kept_from_a_role_where_policies_hold_for_the_owner() {
     for options in ["security_invoker = true", "security_barrier = true"] {
@@ -194,7 +195,8 @@ fn rows_stay_kept_from_a_role_where_policies_hold_for_the_owner() {
     }
 }
 
-/// What names the tables of a version stays with them when another one takes over, and is told.
+/// An object that names the tables of a version stays with them when another version takes over, and the report says
+/// so.
 #[test]
 fn what_names_a_version_is_told_when_another_takes_over() {
     let place = common::postgres::database();
@@ -219,7 +221,7 @@ fn what_names_a_version_is_told_when_another_takes_over() {
     assert_eq!(place.query("SELECT count(*) FROM mine"), ["3"]);
 }
 
-/// What another role made can be moved by nobody else, which is said before anything is built.
+/// Only its owner can move an object of another role. The refusal says so before anything is built.
 #[test]
 fn what_belongs_to_others_is_named_before() {
     let place = common::postgres::database();
@@ -240,7 +242,7 @@ fn what_belongs_to_others_is_named_before() {
     drop(engine);
 }
 
-/// A grant that was taken away does not come back by what is granted on all new tables.
+/// A revoked grant does not come back through default privileges for new tables.
 #[test]
 fn what_was_revoked_stays_revoked() {
     let place = common::postgres::database();
@@ -253,7 +255,7 @@ fn what_was_revoked_stays_revoked() {
     assert_eq!(place.query(&format!("SELECT has_table_privilege('{}', 'counts_1', 'SELECT')", reader.1)), ["f"]);
 }
 
-/// A label of a provider that is not loaded is what no statement can give to a new table.
+/// No statement can give a new table a label whose provider is not loaded.
 #[test]
 fn what_guards_and_cannot_be_taken_along_refuses_until_it_is_accepted() {
     let place = common::postgres::database();
@@ -274,7 +276,7 @@ fn what_guards_and_cannot_be_taken_along_refuses_until_it_is_accepted() {
     assert!(report.switched && report.left_behind[0].contains("security label"), "{report:?}");
 }
 
-/// Foreign keys follow; what cannot is named before, and goes with nothing.
+/// Foreign keys move to the new table. What cannot move is named before, and is never dropped.
 #[test]
 fn what_stands_on_a_table_follows_it_or_is_named() {
     let place = common::postgres::database();
@@ -323,7 +325,7 @@ fn what_stands_on_a_table_follows_it_or_is_named() {
         place.sql(drop);
     }
     rebuild(&engine).unwrap();
-    // Rows that others refer to have to be in the new build too.
+    // Rows that other rows refer to have to be in the new build too.
     place.sql(
         "INSERT INTO counts_1 (instance_id, thing, n) VALUES ('tenant-000', 'by hand', 1); INSERT INTO orders VALUES ('tenant-000', 'by hand')",
     );
@@ -337,7 +339,7 @@ fn lawful_but_by_hand(place: &impl Place) {
     lawful(place);
 }
 
-/// All that is on a view, but for its columns.
+/// Everything on a view except its columns.
 const ON_VIEW: &str = "SELECT concat_ws(E'\\n', (SELECT string_agg(concat_ws(' ', pg_get_triggerdef(oid), tgenabled, \
      obj_description(oid, 'pg_trigger')), ',' ORDER BY tgname) FROM pg_trigger WHERE tgrelid = c.oid), \
      (SELECT string_agg(concat_ws(' ', pg_get_ruledef(oid), ev_enabled), ',' ORDER BY rulename) FROM pg_rewrite \
@@ -389,7 +391,7 @@ fn what_on_a_view_needs_a_column_that_goes_is_named_before() {
     drop(old);
 }
 
-/// Readers pay nothing for a view that cannot be written to: conditions and joins reach the table's index.
+/// A view that cannot be written to costs readers nothing: conditions and joins reach the table's index.
 #[test]
 fn a_view_that_nobody_writes_to_costs_readers_nothing() {
     let place = common::postgres::database();
@@ -404,7 +406,7 @@ fn a_view_that_nobody_writes_to_costs_readers_nothing() {
     assert!(through.iter().any(|line| line.contains("Index Cond")), "{through:?}");
     let straight: Vec<String> = plan("counts_1").iter().map(|line| line.replace("counts_1 c", "counts_1")).collect();
     assert_eq!(through, straight);
-    // One that an earlier version made is closed by the next set-up, with what was set on it.
+    // The next set-up makes a view of an earlier version read-only, and keeps the view's settings.
     place.sql(
         "CREATE OR REPLACE VIEW counts AS SELECT instance_id, thing, n, last FROM counts_1; ALTER VIEW counts SET (security_barrier = true); \
          UPDATE counts SET n = n",

@@ -1,4 +1,4 @@
-//! Commands of processes that do not know the projections.
+//! Commands of processes that do not have the code of the projections.
 //!
 //! Contract: O2
 
@@ -25,7 +25,7 @@ fn verify() -> AdminCommand {
     AdminCommand::Verify { instance: None, repair: false }
 }
 
-// An engine that does not tick hears of it, does it and answers; the record stays.
+// An engine that does not tick hears of the command, carries it out and answers. The record stays.
 both!(a_plain_process_asks_and_is_answered);
 pub(crate) fn a_plain_process_asks_and_is_answered<P: Place>(place: &P) {
     let engine = start(place.open(), lazy());
@@ -42,7 +42,8 @@ pub(crate) fn a_plain_process_asks_and_is_answered<P: Place>(place: &P) {
     assert!(remote.commands(Some("others"), 10).unwrap().is_empty());
 }
 
-// Contract: O2: the database alone is enough: an engine does it, and the answer is the one that it gives to its own service.
+// Contract: O2: access to the database is enough: an engine does the work, and gives the same answer as to its own
+// service.
 both!(the_database_alone_is_enough_to_do_what_an_engine_can);
 pub(crate) fn the_database_alone_is_enough_to_do_what_an_engine_can<P: Place>(place: &P) {
     let engine = start(place.open(), lazy());
@@ -92,7 +93,7 @@ pub(crate) fn what_nobody_can_do_is_said_at_once<P: Place>(place: &P) {
     assert!(matches!(remote.answer(Uuid::nil(), LONG), Err(OperateError::UnknownCommand { .. })));
 }
 
-// A process that took a command and died is not waited for longer than its lease.
+// A process took a command and died. Nobody waits for it longer than its lease.
 both!(a_command_of_a_dead_engine_is_taken_over);
 pub(crate) fn a_command_of_a_dead_engine_is_taken_over<P: Place>(place: &P) {
     let store = place.open();
@@ -116,7 +117,7 @@ pub(crate) fn a_command_of_a_dead_engine_is_taken_over<P: Place>(place: &P) {
     engine.shutdown(LONG).unwrap();
 }
 
-// Contract: J3: nobody waits for what nobody will do.
+// Contract: J3: nobody waits for a command that no engine will carry out.
 both!(what_nobody_is_left_for_is_told_and_withdrawn);
 pub(crate) fn what_nobody_is_left_for_is_told_and_withdrawn<P: Place>(place: &P) {
     let store = place.open();
@@ -205,7 +206,7 @@ pub(crate) fn failures_are_mended_by_command<P: Place>(place: &P) {
     crate::lawful_but_for(place, 2);
 }
 
-// Answers with rows of a read model would outlast what is erased from it.
+// Answers that hold rows of a read model must not survive the erasing of these rows.
 both!(rows_in_answers_do_not_stay);
 pub(crate) fn rows_in_answers_do_not_stay<P: Place>(place: &P) {
     let store = place.open();
@@ -217,7 +218,7 @@ pub(crate) fn rows_in_answers_do_not_stay<P: Place>(place: &P) {
     let commands = store.commands();
     commands.forget_rows(LONG).unwrap();
     assert_eq!(commands.command(id).unwrap().unwrap().answer.unwrap()["row"]["n"], 1, "not yet");
-    // Contract: K2: what is erased goes from here too, and with it who was asked about.
+    // Contract: K2: an erasure removes the answer too, and with it the name of the person.
     place.redact("tenant-000", "x1");
     assert_eq!(commands.command(id).unwrap(), None);
 }
@@ -236,7 +237,7 @@ pub(crate) fn a_pause_is_on_record_though_no_engine_is_alive<P: Place>(place: &P
     assert_eq!((first.len(), first[0].instance.as_deref()), (1, Some("a")));
     assert_eq!(first[0].by, Some(By::new("ada", "its rows\u{fffd}are wrong")));
 
-    // An engine that starts later follows it, and the events of others go on.
+    // An engine that starts later obeys the pause, and the events of other instances go on.
     let engine = start(store.clone(), lazy());
     engine.push(&[count("a", "x", 1), count("b", "x", 1)]).unwrap();
     engine.await_position("counts", "b", 1, LONG).unwrap();
@@ -246,7 +247,7 @@ pub(crate) fn a_pause_is_on_record_though_no_engine_is_alive<P: Place>(place: &P
     assert_eq!((whole.instance, whole.by, of_a.by), (None, Some(bob.clone()), first[0].by.clone()));
     assert!(engine.admin().resume("counts", None, &ada).unwrap());
 
-    // Nobody ticks: it hears of it.
+    // The engine does not tick, so it must hear of the command.
     assert!(remote.resume("counts", Some("a"), &bob).unwrap());
     engine.await_position("counts", "a", 1, LONG).unwrap();
     assert_eq!(paused(), []);
@@ -266,7 +267,7 @@ pub(crate) fn a_pause_is_on_record_though_no_engine_is_alive<P: Place>(place: &P
     assert_eq!(first[0].since, Some(history[0].asked_at));
 }
 
-// Contract: O2: a slip in a name is told, and nothing is put on record.
+// Contract: O2: a slip in a name is an error, and nothing is put on record.
 both!(what_nobody_knows_cannot_be_paused);
 pub(crate) fn what_nobody_knows_cannot_be_paused<P: Place>(place: &P) {
     let engine = start(place.open(), lazy());
@@ -302,7 +303,8 @@ fn ids(taken: &[CommandRecord]) -> Vec<Uuid> {
     taken.iter().map(|asked| asked.id).collect()
 }
 
-// What a process took and does not do, for instance because it never heard that it had it, is somebody else's in time.
+// A process took a command but does not carry it out, for instance because it never got the answer. In time another
+// process takes it.
 both!(what_is_not_carried_out_is_not_kept);
 pub(crate) fn what_is_not_carried_out_is_not_kept<P: Place>(place: &P) {
     let store = place.open();
@@ -323,7 +325,7 @@ pub(crate) fn what_is_not_carried_out_is_not_kept<P: Place>(place: &P) {
     assert_eq!(ids(&taken), [second]);
 }
 
-// A newer version may have written it.
+// A newer version of the code may have written the command.
 both!(what_this_code_cannot_read_is_left_alone);
 pub(crate) fn what_this_code_cannot_read_is_left_alone<P: Place>(place: &P) {
     let store = place.open();
@@ -343,20 +345,20 @@ pub(crate) fn what_this_code_cannot_read_is_left_alone<P: Place>(place: &P) {
     assert_eq!(left, ["asked"]);
 }
 
-// Whoever takes two, and meets an error at the second, has the first.
+// A process that takes two commands, and gets an error at the second, keeps the first.
 both!(what_was_taken_before_an_error_is_known);
 pub(crate) fn what_was_taken_before_an_error_is_known<P: Place>(place: &P) {
     let store = place.open();
     start(store.clone(), lazy()).shutdown(LONG).unwrap();
     let asked = asks(&store, 2);
-    // A name that no two may have: the second that is taken meets it.
+    // This unique name makes the second command fail.
     place.sql("CREATE UNIQUE INDEX one_at_a_time ON readside.commands (owner)");
     let (commands, counts) = (store.commands(), [("counts".to_owned(), 1)]);
     assert_eq!(ids(&commands.take(Uuid::from_u128(7), &counts, LONG, 5).unwrap()), asked[..1]);
     assert!(commands.take(Uuid::from_u128(7), &counts, LONG, 5).is_err(), "nothing was taken, and why is told");
 }
 
-/// Once armed, holds the third write until it is let go.
+/// Once armed, it holds the third write until the test lets it go.
 #[derive(Debug)]
 struct Gate {
     armed: AtomicBool,
@@ -419,7 +421,7 @@ pub(crate) fn a_shutdown_ends_what_a_command_catches_up<P: Place>(place: &P) {
     assert!((2..300).contains(&done), "{done} were caught up");
 }
 
-// Contract: J1, J3: within one instance too, however long it is.
+// Contract: J1, J3: this holds within one instance too, however long it is.
 both!(a_shutdown_ends_what_is_verified);
 pub(crate) fn a_shutdown_ends_what_is_verified<P: Place>(place: &P) {
     let ((reached, here), (release, let_go)) = (channel(), channel());

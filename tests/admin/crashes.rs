@@ -1,4 +1,5 @@
-//! Processes killed with -9 in each phase of a rebuild, of an exchange and of a reset: whoever is alive goes on with it.
+//! Processes are killed with -9 in each phase of a rebuild, of an exchange and of a reset. A living process goes on
+//! with the work.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -13,12 +14,12 @@ use readside::{Engine, EngineConfig, EngineStore, PostgresStore, SqliteOptions, 
 use crate::common::child::{Child, send, until_told};
 use crate::{LONG, Place, by, count, counts, eventually, fill, handler, lawful, seen, start, tenant};
 
-/// Kills the process at a point of its work, or a while after it.
+/// Kills the process at a point of its work, or some time after it.
 #[derive(Debug)]
 struct Death {
     point: String,
     after: Duration,
-    /// Batches for a build beside the live one that it outlives.
+    /// How many batches of a shadow the process survives.
     batches: AtomicI64,
 }
 
@@ -72,14 +73,14 @@ fn run<S: EngineStore>(store: S) {
     let after: u64 = std::env::var("READSIDE_TEST_AFTER").unwrap().parse().unwrap();
     let death = Death { point, after: Duration::from_micros(after), batches: AtomicI64::new(1) };
     let store = FaultyStore::new(store, Arc::new(death));
-    // Small batches, so that filling takes several.
+    // With small batches, filling takes several of them.
     let handler = handler().bulk_limit(7).concurrent_instances(2);
     let engine = Engine::builder(store).projection_with(counts(1), handler).config(config()).start().unwrap();
     until_told();
     engine.shutdown(LONG).unwrap();
 }
 
-/// A process of the tests below.
+/// The process that the tests below start.
 #[test]
 #[ignore = "run as a process of its own by the tests that follow"]
 fn process() {
@@ -91,7 +92,7 @@ fn process() {
     run(SqliteStore::open_with(&place, SqliteOptions::default().busy_timeout(LONG)).unwrap());
 }
 
-/// A process takes the command and dies at this point; another one brings it to its end.
+/// A process takes the command and dies at this point. Another process finishes the command.
 fn killed<P: Place>(place: &P, command: &AdminCommand, point: &str, after: u64) {
     let after = after.to_string();
     let env =
@@ -103,7 +104,7 @@ fn killed<P: Place>(place: &P, command: &AdminCommand, point: &str, after: u64) 
     let remote = Admin::new(place.open());
     eventually("the process", || !remote.members().unwrap().is_empty());
     let id = remote.ask("counts", command.clone(), &by()).unwrap();
-    // Its output ends with it.
+    // The output ends when the process dies.
     while hear.recv_timeout(LONG).is_ok() {}
     drop(child);
     let engine = Engine::builder(place.open()).projection_with(counts(1), handler()).config(config()).start().unwrap();
@@ -136,7 +137,7 @@ pub(crate) fn a_rebuild_outlasts_its_processes<P: Place>(place: &P) {
     }
 }
 
-// Contract: L2, L6: somewhere inside the transaction of the switch, or just after it.
+// Contract: L2, L6: the process dies inside the transaction of the switch, or just after it.
 both!(a_switch_happens_or_not);
 pub(crate) fn a_switch_happens_or_not<P: Place>(place: &P) {
     filled(place);

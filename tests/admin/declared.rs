@@ -1,4 +1,4 @@
-//! Indexes and checks that a table declares, beside those that a person made.
+//! Indexes and checks that a table declares, next to those that a person made.
 
 use readside::admin::RebuildOptions;
 use readside::builds::Phase;
@@ -36,7 +36,7 @@ fn declared() -> Table {
         .demand("not_negative", "pieces >= 0")
 }
 
-/// The statements that make the declared indexes of a table, without their names.
+/// The statements that create the declared indexes of a table, without the names of the indexes.
 fn indexes<P: Place>(place: &P, table: &str) -> Vec<String> {
     let all = if is_sqlite(place) {
         place.query(&format!(
@@ -86,7 +86,7 @@ pub(crate) fn declared_indexes_and_checks_are_on_each_build_and_tell_themselves_
     place.sql("CREATE INDEX by_hand ON stock_1 (upper(state)) WHERE pieces > 0");
     let added = |id: &str| NewEvent::raw("a", "item", id, "item.added");
     let taken = |id: &str| NewEvent::raw("a", "item", id, "item.taken");
-    // What is refused in between is refused in a batch, too.
+    // A row that is refused only for a moment is refused in a batch too.
     let pushed = engine.push(&[added("x"), taken("x"), added("x"), added("y")]).unwrap();
     engine.await_position("stock", "a", 2, LONG).unwrap_err();
     engine.await_pushed("stock", &pushed[3..], LONG).unwrap();
@@ -105,7 +105,7 @@ pub(crate) fn declared_indexes_and_checks_are_on_each_build_and_tell_themselves_
     assert!(report.switched && report.left_behind.is_empty(), "{report:?}");
     assert_eq!((indexes(place, "stock_1"), hanging(place)), (made, by_hand.clone()));
     drop(engine);
-    // Another version brings what it declares, and nothing of what it does not declare any more.
+    // Another version brings what it declares, and drops what it no longer declares.
     let second = stock(2, table().index_by(Index::new("open").column("pieces")));
     let engine = start(second.clone());
     eventually("the raised version", || {

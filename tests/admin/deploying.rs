@@ -1,4 +1,5 @@
-//! A service in processes of two builds: each step of `docs/deploying.md`, from the first version to the removal.
+//! A service with processes of two builds goes through each step of `docs/deploying.md`, from the first version to
+//! the removal.
 
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use readside::{Engine, EngineConfig, EngineStore, EventStore, PostgresStore, Sql
 use crate::common::child::{Child, until_told};
 use crate::{Counted, LONG, Place, by, count, counts, eventually, handler, seen};
 
-/// Version 2 counts the events of a thing too, in a column that comes last.
+/// Version 2 also counts the events of a thing, in a column that comes last.
 fn with_times() -> Projection {
     let counts = Table::new("counts").column(text("thing")).column(integer("n")).column(text("last").nullable());
     Projection::new("counts", 2).table(counts.column(integer("times")).primary_key(["thing"])).on(|e, p: Counted| {
@@ -21,7 +22,7 @@ fn with_times() -> Projection {
     })
 }
 
-/// What the service keeps besides.
+/// A second read model of the service.
 fn others() -> Projection {
     Projection::new("others", 1)
         .table(Table::new("others").column(text("thing")).column(integer("n")).primary_key(["thing"]))
@@ -44,7 +45,7 @@ fn run<S: EngineStore>(store: S) {
     engine.shutdown(LONG).unwrap();
 }
 
-/// A process of the test below.
+/// The process that the test below starts.
 #[test]
 #[ignore = "run as a process of its own by the test that follows"]
 fn process() {
@@ -56,7 +57,7 @@ fn process() {
     run(SqliteStore::open_with(&place, SqliteOptions::default().busy_timeout(LONG)).unwrap());
 }
 
-/// A service of which builds are deployed.
+/// A service whose builds are deployed.
 struct Service<'p, P: Place> {
     place: &'p P,
     store: P::Store,
@@ -65,7 +66,7 @@ struct Service<'p, P: Place> {
 }
 
 impl<P: Place> Service<'_, P> {
-    /// Starts a process of a build, and waits until it says that it is alive.
+    /// Starts a process of a build, and waits until the process says that it is alive.
     fn deploy(&self, build: &str) -> Child {
         let alive = || self.remote.members().unwrap().into_iter().map(|member| member.process);
         let before: Vec<_> = alive().collect();
@@ -75,7 +76,7 @@ impl<P: Place> Service<'_, P> {
         child
     }
 
-    /// A push, by a process without an engine, is seen by whoever reads, and nothing before it is missing or doubled.
+    /// A process without an engine pushes. Every reader sees the push, and nothing before it is missing or doubled.
     fn works(&mut self, what: &str) {
         self.store.push(&[count("a", "x", 1), count("b", "x", 1)]).unwrap();
         self.pushed += 1;
@@ -93,7 +94,7 @@ impl<P: Place> Service<'_, P> {
 
     fn becomes_live(&self, version: u32) {
         eventually("the switch", || self.live() == Some(version));
-        // What is asked for next finds nothing under way.
+        // The next command must find no command still running.
         eventually("the end of the switch", || {
             self.remote.commands(Some("counts"), 100).unwrap().iter().all(|asked| asked.state.is_over())
         });
@@ -112,7 +113,8 @@ pub(crate) fn a_service_is_deployed_from_its_first_version_to_the_removal<P: Pla
     service.works("both of the first version");
     place.sql("CREATE VIEW report AS SELECT thing, n FROM counts");
 
-    // Raised, process by process. Readers see the old version until the new one has caught up, then the new one at once.
+    // The version is raised, process by process. Readers see the old version until the new one has caught up, then
+    // the new one.
     let third = service.deploy("2");
     service.becomes_live(2);
     service.works("two versions in one fleet");
@@ -128,11 +130,12 @@ pub(crate) fn a_service_is_deployed_from_its_first_version_to_the_removal<P: Pla
     let fourth = service.deploy("2");
     service.works("all of the second version");
 
-    // What a process held that was killed goes on after a lease.
+    // The work of a killed process goes on when its lease has ended.
     third.kill();
     service.works("one was killed");
 
-    // Rolled back: what was pushed meanwhile is there too. PostgreSQL lets no view lose columns that another one stands on.
+    // The code is rolled back, and readers see what was pushed meanwhile. PostgreSQL does not let a view lose columns
+    // that another view uses.
     place.sql("DROP VIEW report");
     assert!(fourth.end());
     let fifth = service.deploy("1");
@@ -149,7 +152,7 @@ pub(crate) fn a_service_is_deployed_from_its_first_version_to_the_removal<P: Pla
         .unwrap();
     assert!(place.refusal("SELECT * FROM counts_1").contains("counts_1"), "nothing of it is left");
 
-    // Removed from the code, then from the database.
+    // The projection is removed from the code, then from the database.
     match place.remove("counts", false) {
         Err(RetentionError::ProjectionRuns { engines, .. }) => assert_eq!(engines, ["build 2"]),
         other => panic!("{other:?}"),
@@ -182,7 +185,7 @@ pub(crate) fn a_service_is_deployed_from_its_first_version_to_the_removal<P: Pla
     }
     assert!(matches!(place.remove("counts", false), Err(RetentionError::UnknownProjection { .. })));
     assert_eq!(place.query("SELECT kind || ' ' || who FROM readside.operations"), ["remove-projection ada"]);
-    // What is left goes on, and what comes back is made anew from the log.
+    // The remaining projection goes on, and a projection that comes back is built again from the log.
     service.store.push(&[count("a", "x", 1), count("b", "x", 1)]).unwrap();
     service.pushed += 1;
     let eighth = service.deploy("1");

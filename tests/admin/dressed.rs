@@ -1,4 +1,5 @@
-//! What the code says of tables beside their rows: comments, grants, isolation of tenants; and what of it is missing.
+//! What the code declares for tables besides their rows: comments, grants, and isolation of tenants. The checks name
+//! what is missing.
 
 use readside::admin::{self, RebuildOptions};
 use readside::builds::Phase;
@@ -11,7 +12,7 @@ use readside::{Engine, NewEvent, SqliteStore, testing};
 
 use crate::{LONG, Place, by, common, eager, eventually, handler};
 
-/// A setting that has nothing to do with it.
+/// An unrelated setting.
 const NOTHING: &str = "SET extra_float_digits = 0";
 
 fn notes(version: u32, table: Table) -> Projection {
@@ -51,14 +52,14 @@ fn lacking<P: Place>(place: &P) -> Vec<String> {
     place.open().lacking().unwrap().into_iter().map(|one| one.what).collect()
 }
 
-/// A role of the server, gone with this.
+/// A role of the server. It is dropped with this value.
 struct Role<'p> {
     place: &'p common::postgres::Database,
     name: String,
 }
 
 impl<'p> Role<'p> {
-    /// Its name has to be quoted.
+    /// Creates a role whose name has to be quoted.
     fn new(place: &'p common::postgres::Database, name: &str) -> Self {
         let role = Self { place, name: format!("{name} \"{}", std::process::id()) };
         place.sql(&format!("CREATE ROLE {}", role.quoted()));
@@ -74,7 +75,7 @@ impl<'p> Role<'p> {
         self.place.query(&format!("SELECT has_table_privilege('{name}', '{relation}', '{privilege}')")) == ["t"]
     }
 
-    /// What it reads, behind a setting of the session.
+    /// What the role reads after a setting of the session.
     fn reads(&self, setting: &str, sql: &str) -> Vec<String> {
         self.place.query(&format!("SET ROLE {}; {setting}; {sql}", self.quoted()))
     }
@@ -108,7 +109,7 @@ fn comments_and_grants_are_on_each_build_as_the_code_says_now() {
     assert_eq!(role.reads(NOTHING, "SELECT id FROM notes"), ["x"]);
     rebuild(&engine);
     assert_eq!((said(), may()), (vec!["it's all|it's all|how \\ often".to_owned()], (true, false, true)));
-    // By hand: it is named, and the next set-up mends it.
+    // A person changed it by hand. The check names that, and the next set-up repairs it.
     place.sql(&format!("REVOKE SELECT ON notes FROM {}; COMMENT ON VIEW notes IS NULL", role.quoted()));
     place.sql(&format!("GRANT INSERT ON notes_1 TO {}", role.quoted()));
     let (missing, found) = (lacking(&place), admin::Doctor::default().examine(&place.open()));
@@ -118,7 +119,7 @@ fn comments_and_grants_are_on_each_build_as_the_code_says_now() {
     let finding = named("declared").unwrap();
     assert!(finding.verdict == Severity::Warn && finding.remedy.unwrap().contains("readside rebuild"));
     drop(engine);
-    // The same version with other words, which need no rebuild.
+    // The same version with other comments and grants needs no rebuild.
     drop(start(&place, notes(1, dressed("some"))));
     assert_eq!((said(), may()), (vec!["some|some|how \\ often".to_owned()], (true, false, true)));
     assert_eq!(lacking(&place), [""; 0]);
@@ -126,7 +127,7 @@ fn comments_and_grants_are_on_each_build_as_the_code_says_now() {
     assert_eq!((said(), may()), (vec![String::new()], (false, false, false)));
     assert!(role.may("INSERT", "notes_1"), "it was granted by hand");
     drop(start(&place, notes(1, dressed("some"))));
-    // Another version gives what it says, and nothing of what it does not say any more.
+    // Another version grants what it declares, and nothing that it no longer declares.
     let second = notes(2, plain().grant(&role.name, [Privilege::References]));
     let engine = start(&place, second.clone());
     raised(&place, &second);
@@ -198,14 +199,14 @@ fn a_reader_sees_the_tenant_that_it_has_named_and_no_other() {
                 "SET readside.tenant = 'a'; BEGIN; SET LOCAL readside.tenant = 'b'; COMMIT; RESET readside.tenant";
             assert_eq!(role.reads(over, sql), [""; 0]);
         }
-        // The engine, and whoever owns the tables, see all.
+        // The engine and the owner of the tables see all rows.
         assert_eq!(place.query(all), ["of a", "of b"]);
         assert!(engine_is_lawful(&place, version));
         assert_eq!(lacking(&place), [""; 0]);
     };
     let engine_before = engine;
     holds(1);
-    // A view reads nothing for whoever may not read the table.
+    // A role that may not read the table cannot read it through the view.
     place.sql(&format!("GRANT SELECT ON notes TO {}", other.quoted()));
     let denied = place.refusal(&format!("SET ROLE {}; SET readside.tenant = 'a'; {all}", other.quoted()));
     assert!(denied.contains("notes_1"), "{denied}");
@@ -213,7 +214,7 @@ fn a_reader_sees_the_tenant_that_it_has_named_and_no_other() {
     rebuild(&engine_before);
     write(&engine_before, "a", "of a");
     holds(1);
-    // A person's policy opens it for one role, and is moved.
+    // A person's policy opens the table for one role, and the rebuild moves that policy.
     place.sql(&format!(
         "GRANT SELECT ON notes, notes_1 TO {role}; CREATE POLICY support ON notes_1 TO {role} USING (true)",
         role = other.quoted()
@@ -230,7 +231,7 @@ fn a_reader_sees_the_tenant_that_it_has_named_and_no_other() {
     engine.admin().back("notes", false, &by()).unwrap();
     assert_eq!(role.reads("SET readside.tenant = 'a'", all), ["of a"]);
     engine.admin().switch("notes", &by()).unwrap();
-    // By hand it can be taken away; it is named, and comes back.
+    // A person can remove the policy by hand. The check names that, and the next set-up brings the policy back.
     place.sql("DROP POLICY support ON notes_2");
     place.sql("DROP POLICY readside_tenant ON notes_2; ALTER VIEW notes SET (security_invoker = false)");
     let missing = lacking(&place);
@@ -239,7 +240,7 @@ fn a_reader_sees_the_tenant_that_it_has_named_and_no_other() {
     let engine = start(&place, second);
     holds(2);
     drop(engine);
-    // Code that does not ask for it any more lets go of it, under the same version.
+    // If the code of the same version no longer asks for isolation, set-up removes it.
     let open = notes(2, plain().index(["n"]).grant(&role.name, [Privilege::Select]));
     drop(start(&place, open));
     assert_eq!(role.reads(NOTHING, all), ["of a", "of b"]);
@@ -284,9 +285,9 @@ fn a_file_cannot_keep_tenants_apart_and_says_so() {
     assert!(is_it && said.contains("tenant_isolation") && said.contains("leave it out"), "{said}");
     let said = error::chain(&place.open().setup_sql(&[&projection]).unwrap_err());
     assert!(said.contains("tenant_isolation"), "{said}");
-    // What is in memory is read by this process alone: a service's tests go on.
+    // Only this process reads a database in memory, so the tests of a service work there.
     ProjectionStore::setup(&SqliteStore::in_memory().unwrap(), &[&projection]).unwrap();
-    // Grants and comments are passed over.
+    // Set-up ignores grants and comments.
     let open = notes(1, plain().grant("reports", [Privilege::Select]).comment("all"));
     ProjectionStore::setup(&place.open(), &[&open]).unwrap();
     ProjectionStore::setup(&place.open(), &[&notes(1, plain())]).unwrap();
@@ -396,10 +397,10 @@ pub(crate) fn a_row_that_is_referred_to_stays_where_the_key_restricts<P: Place>(
         customer("c3", "customer.came"),
         order("o1", "c1"),
         order("o2", "c2"),
-        // Held by an order.
+        // An order refers to this customer.
         customer("c1", "customer.left"),
         NewEvent::raw("a", "order", "o2", "order.gone"),
-        // Not any more.
+        // No order refers to this customer any more.
         customer("c2", "customer.left"),
         customer("c4", "customer.came"),
     ];
@@ -419,7 +420,8 @@ pub(crate) fn a_row_that_is_referred_to_stays_where_the_key_restricts<P: Place>(
         engine.admin().rebuild("shop", options, &by(), |_| {}).unwrap();
         assert_eq!(rows(), wanted);
     }
-    // Rows of a service's own make it change in place: an order holds on to a customer that has to go, and goes to another one.
+    // Because of the service's own rows, the rebuild changes rows in place: an order refers to a customer that has to
+    // go, and then to another one.
     place.sql(
         "CREATE TABLE bills (instance_id TEXT, region TEXT, id TEXT, FOREIGN KEY (instance_id, region, id) \
          REFERENCES customers_1 (instance_id, region, id)); INSERT INTO bills VALUES ('a', 'eu', 'c3'); \

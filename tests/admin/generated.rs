@@ -1,4 +1,5 @@
-//! Columns that the database works out: written by nobody, compared like any other, on each build.
+//! Generated columns, which the database computes. No statement writes them, and they are compared like other columns
+//! in each build.
 
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use readside::{Engine, NewEvent, error, testing};
 
 use crate::{LONG, Place, by, eager, eventually, handler};
 
-/// Two words and what is made of them; `joined` is unique, and nobody knows it before the database does.
+/// Two words, and a unique column `joined` that the database computes from them.
 fn words() -> Table {
     Table::new("people")
         .column(text("id"))
@@ -62,14 +63,14 @@ pub(crate) fn generated_columns_are_the_databases_own_on_every_build<P: Place>(p
     };
     let engine = start(first.clone());
     let mut events: Vec<NewEvent> = (0..40).map(|n| named(&format!("p{n}"), &format!("f{n}"), "x")).collect();
-    // What one gives away another one may have only afterwards.
+    // Another row may take a unique value only after its holder gave it up.
     events.extend([named("p0", "new", "name"), named("p1", "f0", "x"), event("p2", "person.left", &())]);
     events.push(event("p3", "person.gone", &"f3-x"));
     let pushed = engine.push(&events).unwrap();
     engine.await_pushed("people", &pushed, LONG).unwrap();
     let rows = || place.query("SELECT joined FROM people WHERE id IN ('p0', 'p1', 'p2', 'p3') ORDER BY id");
     assert_eq!(rows(), ["new-name", "f0-x", "f2-"]);
-    // Twice the same, a long word for the check, and a statement that writes such a column.
+    // These fail: a duplicate, a word that is too long for the check, and a statement that writes a generated column.
     let refused = [named("q1", "f0", "x"), named("q2", "a", "far too long"), event("q3", "person.odd", &())];
     let positions: Vec<i64> = engine.push(&refused).unwrap().iter().map(Event::position).collect();
     for position in &positions {
@@ -96,7 +97,7 @@ pub(crate) fn generated_columns_are_the_databases_own_on_every_build<P: Place>(p
         let report = engine.admin().rebuild("people", options, &by(), |_| {}).unwrap();
         assert_eq!((report.left_behind, rows()), (Vec::<String>::new(), whole.clone()));
     }
-    // Rows to which others refer are changed in place.
+    // Rows that other rows refer to are changed in place.
     let refers = "CREATE TABLE orders (instance_id TEXT, id TEXT, FOREIGN KEY (instance_id, id) REFERENCES people_1 (instance_id, id))";
     place.sql(&format!("{refers}; INSERT INTO orders VALUES ('a', 'p0')"));
     engine.admin().rebuild("people", one, &by(), |_| {}).unwrap();
@@ -115,7 +116,7 @@ pub(crate) fn generated_columns_are_the_databases_own_on_every_build<P: Place>(p
     drop(engine);
 }
 
-// Contract: G3: without a unique constraint on it many rows are one statement, with the same outcome.
+// Contract: G3: without a unique constraint on the column, many rows are one statement with the same outcome.
 both!(generated_columns_are_the_same_written_together_and_alone);
 pub(crate) fn generated_columns_are_the_same_written_together_and_alone<P: Place>(place: &P) {
     let (store, projection) = (place.open(), people(1, words()));

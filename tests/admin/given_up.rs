@@ -1,4 +1,5 @@
-//! Events that people gave up or retry while builds are made, and single instances to whose rows others refer.
+//! Events that people gave up or retry during rebuilds, and rebuilds of single instances whose rows other rows refer
+//! to.
 
 use readside::Engine;
 use readside::admin::{CommandState, RebuildOptions, Switch};
@@ -16,7 +17,7 @@ fn start_without<P: Place>(place: &P, bad: &'static [i64]) -> Engine {
     engine.config(eager()).start().unwrap()
 }
 
-/// Carries out what is asked for by its words.
+/// Carries out a command that is given as JSON.
 fn ask(engine: &Engine, command: Value) -> Value {
     let id = engine.admin().ask("counts", serde_json::from_value(command).unwrap(), &by()).unwrap();
     engine.admin().answer(id, std::time::Duration::MAX).unwrap()
@@ -28,7 +29,7 @@ fn failed<P: Place>(place: &P, build: &str) -> Vec<i64> {
     found.into_iter().map(|one| one.attempt.position).collect()
 }
 
-// Contract: H3: also what fails in a build that readers do not see.
+// Contract: H3: this includes events that fail in a build that readers do not see.
 both!(what_fails_in_a_build_alone_is_mended_there);
 pub(crate) fn what_fails_in_a_build_alone_is_mended_there<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
@@ -48,7 +49,7 @@ pub(crate) fn what_fails_in_a_build_alone_is_mended_there<P: Place>(place: &P) {
     assert_eq!(seen(place), ["a/x=3", "a/z=7"]);
 }
 
-// Contract: H3: whoever gives an event up does not want it in this projection.
+// Contract: H3: a person who gives an event up does not want it in this projection.
 both!(a_discarded_event_stays_away);
 pub(crate) fn a_discarded_event_stays_away<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
@@ -65,7 +66,7 @@ pub(crate) fn a_discarded_event_stays_away<P: Place>(place: &P) {
     let of_a = json!({ "kind": "rebuild", "instance": "a", "switch": "caught-up", "compare": true });
     is_away("rebuild", &ask(&engine, rebuild.clone()));
     engine.shutdown(LONG).unwrap();
-    // The code would take it now.
+    // This code could apply the event.
     let engine = start_without(place, &[]);
     for _ in 0..2 {
         is_away("rebuild", &ask(&engine, rebuild.clone()));
@@ -83,7 +84,7 @@ pub(crate) fn a_discarded_event_stays_away<P: Place>(place: &P) {
     eventually("its record", || engine.admin().commands(None, 1).unwrap()[0].state == CommandState::Done);
     let answer = engine.admin().commands(None, 1).unwrap()[0].answer.clone().unwrap();
     assert_eq!((&answer["left_out"]["discarded"], seen(place)[0].as_str()), (&once, "a/x=6"));
-    // Unless it is wanted again.
+    // It is applied again only if a person asks for that.
     let again =
         json!({ "kind": "rebuild", "instance": null, "switch": "caught-up", "compare": true, "retry_discarded": true });
     let answer = ask(&engine, again);
@@ -94,7 +95,8 @@ const ORDERS: &str = "CREATE TABLE orders (instance_id TEXT, thing TEXT, \
      CONSTRAINT known FOREIGN KEY (instance_id, thing) REFERENCES counts_1 (instance_id, thing) ON DELETE CASCADE)";
 
 both!(rows_that_others_refer_to_stay);
-/// Rows of the service's own that refer to an instance are neither in the way of its rebuild, nor lost by it.
+/// If the service's own rows refer to an instance, they do not block its rebuild, and the rebuild does not delete
+/// them.
 pub(crate) fn rows_that_others_refer_to_stay<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
     fill(&engine, 2, 5);
@@ -110,7 +112,7 @@ pub(crate) fn rows_that_others_refer_to_stay<P: Place>(place: &P) {
         engine.admin().rebuild("counts", one(), &by(), |_| {}).unwrap();
         assert_eq!((seen(place), place.query("SELECT thing FROM orders")), (before.clone(), vec!["x1".to_owned()]));
     }
-    // Emptied in place it would take them along.
+    // A reset in place would delete the orders too.
     for instance in [Some("tenant-000"), None] {
         let error = refused(engine.admin().reset("counts", instance, &by()));
         assert!(error.contains("orders") && error.contains("readside rebuild"), "{error}");
@@ -122,7 +124,7 @@ pub(crate) fn rows_that_others_refer_to_stay<P: Place>(place: &P) {
 }
 
 both!(a_row_that_goes_and_is_referred_to_is_named);
-/// What has to go, and another table wants to stay, is told by name.
+/// If a row has to go but another table still refers to it, the error names that table.
 pub(crate) fn a_row_that_goes_and_is_referred_to_is_named<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
     fill(&engine, 1, 5);
@@ -140,7 +142,8 @@ pub(crate) fn a_row_that_goes_and_is_referred_to_is_named<P: Place>(place: &P) {
 }
 
 both!(unique_values_change_hands_in_place);
-/// Rows take over each other's unique values, whether others refer to one of them or not; where to all, that is told.
+/// Rows can swap unique values, also if other rows refer to one of them. If other rows refer to all of them, an error
+/// says so.
 pub(crate) fn unique_values_change_hands_in_place<P: Place>(place: &P) {
     let engine = Engine::builder(place.open()).projection_with(unique(1), handler()).config(eager()).start().unwrap();
     let pushed = engine.push(&[count("a", "x", 1), count("a", "y", 2), count("a", "z", 3)]).unwrap();
@@ -177,7 +180,7 @@ fn unique(version: u32) -> Projection {
 }
 
 both!(a_rebuilt_table_has_the_names_of_a_fresh_one);
-/// Whoever reads an error, or makes SQL of a name, meets the same names before and behind a rebuild.
+/// A table has the same names before and after a rebuild. They show in errors, and people use them in SQL.
 pub(crate) fn a_rebuilt_table_has_the_names_of_a_fresh_one<P: Place>(place: &P) {
     let config = || eager();
     let engine = Engine::builder(place.open()).projection_with(unique(1), handler()).config(config()).start().unwrap();

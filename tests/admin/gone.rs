@@ -1,4 +1,4 @@
-//! Read tables that somebody drops or renames beneath their checkpoints.
+//! Read tables that a person drops or renames although their checkpoints remain.
 
 use readside::error::{SetupError, chain};
 use readside::failure::FailureQuery;
@@ -17,7 +17,7 @@ fn is_there<P: Place>(place: &P, name: &str) -> bool {
     place.query(&format!("SELECT count(*) FROM {catalog} = '{name}'")) != ["0"]
 }
 
-/// Who starts and who looks are told the table, and what helps; nothing is made.
+/// Set-up and checks name the table and the remedy. Nothing is created.
 fn refused<P: Place>(place: &P, gone: &str) {
     let store = place.open();
     for outcome in [ProjectionStore::setup(&store, &[&counts(1)]), ProjectionStore::verify(&store, &[&counts(1)])] {
@@ -41,7 +41,7 @@ fn filled<P: Place>(place: &P) {
     engine.shutdown(LONG).unwrap();
 }
 
-// Contract: L2: a checkpoint never stands above rows that are not there.
+// Contract: L2: a checkpoint is never above rows that do not exist.
 both!(a_dropped_table_is_not_made_anew_beneath_its_checkpoint);
 pub(crate) fn a_dropped_table_is_not_made_anew_beneath_its_checkpoint<P: Place>(place: &P) {
     filled(place);
@@ -49,7 +49,7 @@ pub(crate) fn a_dropped_table_is_not_made_anew_beneath_its_checkpoint<P: Place>(
     refused(place, "counts_log_1");
     place.sql("DROP VIEW counts; DROP TABLE counts_1");
     refused(place, "counts_1");
-    // The way out that the error names.
+    // This is the remedy that the error names.
     let engine = start_doubled(place.open(), eager());
     eventually("the switch", || live(place) == 2);
     fill(&engine, 1, 1);
@@ -70,7 +70,7 @@ pub(crate) fn a_renamed_table_is_missed_until_it_is_back<P: Place>(place: &P) {
     lawful(place);
 }
 
-// Contract: L2: where nothing was applied yet, nothing is lost.
+// Contract: L2: if nothing was applied yet, nothing is lost.
 both!(a_table_that_was_never_filled_is_made_again);
 pub(crate) fn a_table_that_was_never_filled_is_made_again<P: Place>(place: &P) {
     ProjectionStore::setup(&place.open(), &[&counts(1)]).unwrap();
@@ -80,13 +80,13 @@ pub(crate) fn a_table_that_was_never_filled_is_made_again<P: Place>(place: &P) {
     lawful(place);
 }
 
-/// What the doctor says of read tables and views.
+/// What the doctor says about read tables and views.
 fn told<P: Place>(place: &P) -> String {
     let findings = admin::Doctor::default().examine(&place.open());
     findings.into_iter().filter(|finding| finding.check == "tables").map(|finding| finding.found).collect()
 }
 
-// Contract: L11: readers who find nothing, or something else, do not go unnoticed.
+// Contract: L11: the doctor finds out if readers find nothing, or something else.
 both!(a_view_that_is_gone_is_found);
 pub(crate) fn a_view_that_is_gone_is_found<P: Place>(place: &P) {
     filled(place);
@@ -105,7 +105,7 @@ pub(crate) fn a_view_that_is_gone_is_found<P: Place>(place: &P) {
     assert!(told(place).contains("table \"counts_log_1\" of projection \"counts\" is gone"), "{}", told(place));
 }
 
-// Contract: L2: readers would see old rows for ever.
+// Contract: L2: otherwise readers would see old rows for ever.
 both!(a_view_on_another_table_is_refused);
 pub(crate) fn a_view_on_another_table_is_refused<P: Place>(place: &P) {
     filled(place);
@@ -127,14 +127,14 @@ pub(crate) fn a_view_on_another_table_is_refused<P: Place>(place: &P) {
             other => panic!("{other:?}"),
         }
     }
-    // The way out that the error names.
+    // This is the remedy that the error names.
     place.sql("DROP VIEW counts_log");
     ProjectionStore::setup(&store, &[&counts(1)]).unwrap();
     place.sql("DELETE FROM counts_kept");
     assert_eq!(place.query("SELECT count(*) FROM counts_log"), ["40"]);
 }
 
-// Contract: L11: a table that is gone is no event's fault.
+// Contract: L11: if a table is gone, no event is to blame.
 both!(a_table_that_vanishes_is_a_standstill);
 pub(crate) fn a_table_that_vanishes_is_a_standstill<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
@@ -170,7 +170,7 @@ pub(crate) fn a_table_that_vanishes_is_a_standstill<P: Place>(place: &P) {
     lawful(place);
 }
 
-// Contract: I2: what was never set up is nothing that somebody lost.
+// Contract: I2: a table that was never set up is not called lost.
 both!(what_was_never_set_up_is_told_so);
 pub(crate) fn what_was_never_set_up_is_told_so<P: Place>(place: &P) {
     let store = place.open();
@@ -190,7 +190,7 @@ pub(crate) fn what_was_never_set_up_is_told_so<P: Place>(place: &P) {
     told(counts(1), true);
 }
 
-/// One row, and some SQL by hand.
+/// A table with one row, and custom SQL.
 fn by_hand(words: &'static str) -> Projection {
     let table = Table::new("notes").column(text("thing")).column(text("word")).primary_key(["thing"]);
     Projection::new("notes", 1).table(table).sql("words", words).on(|_, _: Counted| {
@@ -206,7 +206,7 @@ fn fault<P: Place>(place: &P, words: &'static str) -> bool {
     place.open().transaction(apply).unwrap_err().is_statements_fault()
 }
 
-// Contract: L11: only what a statement names by itself is its fault.
+// Contract: L11: an event is to blame only for a table that its own statement names.
 both!(whose_fault_a_missing_table_is);
 pub(crate) fn whose_fault_a_missing_table_is<P: Place>(place: &P) {
     let (never, own) = ("INSERT INTO never (a) SELECT $1", "UPDATE {notes} SET word = 'a' WHERE instance_id = $1");
@@ -229,7 +229,7 @@ fn emails() -> Projection {
     })
 }
 
-/// Alters a table beneath an engine, and back; the instance stands still meanwhile, and no event is blamed.
+/// Alters a table beneath an engine, and undoes that. Meanwhile the instance stands still, and no event is blamed.
 fn altered<P: Place>(place: &P, engine: &Engine, at: i64, (change, back): (&str, &str), word: &str) {
     place.sql(change);
     let thing = format!("x{at}");
@@ -256,7 +256,7 @@ fn altered<P: Place>(place: &P, engine: &Engine, at: i64, (change, back): (&str,
     eventually("the end", || found().standstills.is_empty());
 }
 
-// Contract: L11, I2: a table that somebody altered is no event's fault.
+// Contract: L11, I2: if a person altered a table, no event is to blame.
 both!(an_altered_table_is_a_standstill);
 pub(crate) fn an_altered_table_is_a_standstill<P: Place>(place: &P) {
     let config = HandlerConfig::default().max_failure_count(1);
@@ -303,13 +303,13 @@ pub(crate) fn an_altered_table_is_a_standstill<P: Place>(place: &P) {
         ));
     }
     if place.address().starts_with("postgres") {
-        // What the database fills in by itself asks no statement for a value.
+        // No statement has to give a value for a column that the database fills in.
         place.sql("ALTER TABLE emails_1 ADD COLUMN own_number bigint GENERATED BY DEFAULT AS IDENTITY");
     }
     for (at, (change, back, word)) in changes.iter().enumerate() {
         altered(place, &engine, i64::try_from(at).unwrap() + 2, (change, back), word);
     }
-    // What a table of which nothing is in the way refuses is the fault of the event.
+    // If nothing is wrong with the table, the event is to blame for a refused row.
     engine.push(&[count("a", "bad", 13)]).unwrap();
     eventually("a failure", || engine.admin().failed_events("emails", &FailureQuery::all()).unwrap().len() == 1);
     engine.shutdown(LONG).unwrap();

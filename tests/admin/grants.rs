@@ -1,4 +1,5 @@
-//! What people have set on the views of PostgreSQL outlasts a switch; what stands on them is not torn down.
+//! Settings that people make on PostgreSQL's views survive a switch, and the switch does not drop what depends on the
+//! views.
 
 use readside::admin::{CommandState, RebuildOptions};
 use readside::error::OperateError;
@@ -40,7 +41,7 @@ fn owner_grants_and_comments_outlast_switches() {
     set(&place, &role);
     let before = place.query(SETTINGS);
     assert!(before[0].contains("counts of 'things'") && before[0].contains("how many"), "{before:?}");
-    // The owner of the view may read the tables beneath it: so may whoever may read the view.
+    // The owner of the view may read the tables beneath it. So a role that may read the view can read them too.
     let read = format!("SET ROLE {role}; SELECT sum(n) FROM counts");
     assert_eq!(place.query(&read), ["6"]);
     old.admin().rebuild("counts", RebuildOptions::default(), &by(), |_| {}).unwrap();

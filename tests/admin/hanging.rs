@@ -1,4 +1,4 @@
-//! Reducers that hang, or fail, in what a command builds, while the live build goes on.
+//! Reducers that hang or fail inside a build of a command, while the live build goes on.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -17,7 +17,7 @@ fn options() -> RebuildOptions {
     RebuildOptions::default().switch(Switch::CaughtUp)
 }
 
-/// Counts by thing; the second time that a 7 is reduced, which is the build's, something happens.
+/// Counts by thing. When a 7 is reduced for the second time, which is the build's, it calls `then`.
 fn twice(then: impl Fn() -> Result<(), ReduceError> + Send + Sync + 'static) -> Projection {
     let calls = AtomicUsize::new(0);
     Projection::new("counts", 1)
@@ -30,7 +30,7 @@ fn twice(then: impl Fn() -> Result<(), ReduceError> + Send + Sync + 'static) -> 
         })
 }
 
-/// The second time it hangs until the sender is dropped; the receiver hears of that.
+/// The second time, it hangs until the sender is dropped. The receiver hears when it hangs.
 fn hanging() -> (Projection, std::sync::mpsc::Sender<()>, std::sync::mpsc::Receiver<()>) {
     let (open, opened) = std::sync::mpsc::channel::<()>();
     let (hang, hangs) = std::sync::mpsc::channel::<()>();
@@ -45,7 +45,7 @@ fn hanging() -> (Projection, std::sync::mpsc::Sender<()>, std::sync::mpsc::Recei
 
 type Late = Box<dyn Fn() + Send + Sync>;
 
-/// Before the first exchange of an instance, or switch, something happens.
+/// Does something before the first exchange of an instance, or before the first switch.
 #[derive(Default)]
 struct Before {
     late: OnceLock<Late>,
@@ -64,7 +64,8 @@ impl Faults for Before {
     }
 }
 
-// Contract: L4: the exchange brings the instance up to date in its own transaction, which ends where a reducer hangs.
+// Contract: L4: the exchange brings the instance up to date in its own transaction. That transaction ends when a
+// reducer hangs.
 both!(a_reducer_that_hangs_in_an_exchange_keeps_no_other_writer);
 pub(crate) fn a_reducer_that_hangs_in_an_exchange_keeps_no_other_writer<P: Place>(place: &P) {
     let (projection, open, hangs) = hanging();
@@ -84,7 +85,7 @@ pub(crate) fn a_reducer_that_hangs_in_an_exchange_keeps_no_other_writer<P: Place
     let report = std::thread::scope(|scope| {
         let rebuilding = scope.spawn(|| engine.admin().rebuild("counts", one, &by(), |_| {}));
         hangs.recv_timeout(LONG).unwrap();
-        // It waits for its writer as long as it may; the reducer hangs for longer than that.
+        // The push waits for the writer as long as it may. The reducer hangs for longer.
         let pushed = place.impatient().push(&[count(&tenant(0), "x1", 1)]).unwrap();
         engine.await_pushed("counts", &pushed, LONG).unwrap();
         drop(open);
@@ -96,7 +97,7 @@ pub(crate) fn a_reducer_that_hangs_in_an_exchange_keeps_no_other_writer<P: Place
     engine.shutdown(LONG).unwrap();
 }
 
-// Contract: L11: a command that a reducer holds up is told, with its event, as long as it is held up.
+// Contract: L11: while a reducer holds up a command, people see the command and its event.
 both!(a_reducer_that_hangs_in_a_command_is_told);
 pub(crate) fn a_reducer_that_hangs_in_a_command_is_told<P: Place>(place: &P) {
     let (projection, open, hangs) = hanging();
@@ -120,7 +121,7 @@ pub(crate) fn a_reducer_that_hangs_in_a_command_is_told<P: Place>(place: &P) {
         eventually("the note", || status().is_some_and(|one| one.since.is_some()));
         let reason = status().unwrap().reason;
         assert!(reason.contains("event 4 (\"thing.counted\" of \"thing\") of instance \"tenant-000\""), "{reason}");
-        // The live build goes on, and the command hangs still.
+        // The live build goes on while the command still hangs.
         let pushed = engine.push(&[count(&tenant(0), "x1", 1)]).unwrap();
         engine.await_pushed("counts", &pushed, LONG).unwrap();
         assert!(health().is_some() && status().is_some());
@@ -136,7 +137,8 @@ fn stopping() -> HandlerConfig {
     handler().policy(Policy::Stop)
 }
 
-// Contract: O1, L11: nobody can mend it in a build; the command ends with the event, and the live build goes on.
+// Contract: O1, L11: nobody can repair an event inside a build, so the command ends and names the event. The live
+// build goes on.
 both!(an_event_that_is_stopped_in_a_build_alone_ends_the_rebuild);
 pub(crate) fn an_event_that_is_stopped_in_a_build_alone_ends_the_rebuild<P: Place>(place: &P) {
     let is_bad = Arc::new(AtomicBool::new(false));

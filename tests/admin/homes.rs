@@ -1,4 +1,4 @@
-//! The engine's tables in a schema of the service's choice.
+//! The engine's tables in a schema that the service chooses.
 
 use readside::admin::Doctor;
 use readside::error::{StoreErrorKind, chain};
@@ -35,7 +35,7 @@ fn number(client: &mut Client, sql: &str) -> i64 {
     client.query_one(sql, &[]).unwrap().get(0)
 }
 
-// Contract: I1, L2: two sets in one database know nothing of each other, whatever is done with them.
+// Contract: I1, L2: two sets of tables in one database do not affect each other, whatever is done to them.
 #[test]
 fn two_sets_live_in_one_database() {
     let database = database();
@@ -58,7 +58,7 @@ fn two_sets_live_in_one_database() {
         (number(&mut client, "SELECT count(*) FROM things"), number(&mut client, "SELECT count(*) FROM stuff")),
         (2, 1)
     );
-    // Pushes inside a transaction of the caller's, repairs and looks go there too.
+    // Pushes inside a caller's transaction, repairs and looks use the same schema.
     let mut transaction = client.transaction().unwrap();
     let pushed = other.push_in(&mut transaction, &[made("d")]).unwrap();
     transaction.commit().unwrap();

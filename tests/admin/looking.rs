@@ -40,7 +40,7 @@ pub(crate) fn a_spoilt_row_is_found_and_repaired<P: Place>(place: &P) {
     let pushed = engine.push(&[count("tenant-002", "z", 1)]).unwrap();
     engine.await_pushed("counts", &pushed, LONG).unwrap();
     lawful(place);
-    // What was parked is parked still.
+    // Parked events are still parked.
     let held = engine.admin().failed_events("counts", &FailureQuery::all()).unwrap();
     assert_eq!(held.iter().map(|held| held.attempt.position).collect::<Vec<_>>(), [7, 8]);
     let builds = place.open().builds().builds().unwrap();
@@ -73,7 +73,7 @@ pub(crate) fn a_row_is_explained<P: Place>(place: &P) {
     assert_eq!((told.steps.len(), told.row, told.found), (0, None, None));
 }
 
-/// Documents as they are pushed, with columns that people change by hand.
+/// Keeps documents as they are pushed, in columns that people change by hand.
 fn shown() -> Projection {
     Projection::new("shown", 1)
         .table(
@@ -93,13 +93,13 @@ fn shown() -> Projection {
         })
 }
 
-// One comparison for all that compares, and rows that differ never look the same.
+// Every comparison uses one rule, and rows that differ never look the same.
 // Contract: O3
 both!(values_are_compared_alike_and_look_different_where_they_differ);
 pub(crate) fn values_are_compared_alike_and_look_different_where_they_differ<P: Place>(place: &P) {
     let config = HandlerConfig::default().max_failure_count(1).retries(0);
     let engine = Engine::builder(place.open()).projection_with(shown(), config).config(eager()).start().unwrap();
-    // Each with another one that is not the same.
+    // Each document comes with another one that is different.
     let documents = [
         ("[1E2]", "[101]"),
         ("[-0]", "[1]"),
@@ -136,7 +136,7 @@ pub(crate) fn values_are_compared_alike_and_look_different_where_they_differ<P: 
         let told = explain(&format!("d{n}"));
         assert!(!told.differs && told.row == told.found && told.steps.len() == 1, "{told:?}");
     }
-    // The same document in other words is the same.
+    // The same document in another spelling is the same.
     place.sql(r#"UPDATE shown_1 SET j = '[100.0]' WHERE id = 'd0'; UPDATE shown_1 SET j = '{"a":"ü","b":1.5}' WHERE id = 'd6'"#);
     assert!(
         engine.admin().verify("shown", None).unwrap().is_clean() && !explain("d0").differs && !explain("d6").differs
@@ -168,7 +168,7 @@ pub(crate) fn values_are_compared_alike_and_look_different_where_they_differ<P: 
         ];
         changes.extend(odd.map(|by_hand| ("d7".to_owned(), by_hand.to_owned())));
     }
-    // Rows that an earlier version wrote, or somebody who looked away, are shown too.
+    // Rows are shown too if an earlier version or a person wrote wrong values into them.
     let unchecked = if place.address().starts_with("postgres") { "" } else { "PRAGMA ignore_check_constraints = ON; " };
     let mut looks = std::collections::BTreeSet::new();
     for (id, change) in &changes {
@@ -180,7 +180,7 @@ pub(crate) fn values_are_compared_alike_and_look_different_where_they_differ<P: 
         let told = explain(id);
         assert!(told.differs && told.row != told.found, "{change}: {told:?}");
         assert_eq!((&row.expected, &row.found), (&told.row, &told.found), "{change}");
-        // Every wrong row looks like itself, also to who reads it with a usual decoder.
+        // Every wrong row looks different, also after a usual JSON decoder has read it.
         let text = serde_json::to_string(row.found.as_ref().unwrap()).unwrap();
         let read: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert!(looks.insert(read.to_string()), "{change}: {text}");
@@ -190,7 +190,7 @@ pub(crate) fn values_are_compared_alike_and_look_different_where_they_differ<P: 
     }
 }
 
-// Contract: C6: the highest numbers and the longest time are no limit.
+// Contract: C6: the highest numbers and the longest time mean no limit.
 both!(nothing_is_too_many_or_too_long_to_ask_for);
 pub(crate) fn nothing_is_too_many_or_too_long_to_ask_for<P: Place>(place: &P) {
     let engine = start(place.open(), eager());

@@ -1,8 +1,8 @@
-//! What people ask of read models, on every backend: commands, verify, explain, rebuild, switch, back, reset.
+//! What people ask for about read models, on every backend: commands, verify, explain, rebuild, switch, back, reset.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 #![cfg(feature = "sqlite")]
 
-/// Beside a test function: runs it on each database.
+/// Stands above a test function, and runs it on each database.
 macro_rules! both {
     ($test:ident) => {
         mod $test {
@@ -83,12 +83,13 @@ impl Payload for Counted {
     const TYPE: &'static str = "thing.counted";
 }
 
-/// Counts by thing, and writes each event down in a second table that refers to the first; 13 cannot be reduced.
+/// Counts by thing, and records each event in a second table that refers to the first. A count of 13 cannot be
+/// reduced.
 pub(crate) fn counts(version: u32) -> Projection {
     counts_without(version, &[13])
 }
 
-/// The same, of which these cannot be reduced.
+/// The same, but these counts cannot be reduced.
 pub(crate) fn counts_without(version: u32, bad: &'static [i64]) -> Projection {
     let counts = Table::new("counts").column(text("thing")).column(integer("n")).column(text("last").nullable());
     let log = Table::suffix("log").column(text("thing")).column(integer("position")).column(integer("by"));
@@ -108,7 +109,7 @@ pub(crate) fn count(instance: &str, thing: &str, by: i64) -> NewEvent {
     NewEvent::new(instance, thing, &Counted { by })
 }
 
-/// A database that can be opened many times, as by many processes.
+/// A database that can be opened many times, as many processes do.
 pub(crate) trait Place: Sync {
     type Store: EngineStore + Inspect + testing::laws::Models + Clone;
     /// Erases all events of a thing.
@@ -118,26 +119,26 @@ pub(crate) trait Place: Sync {
     /// Removes a projection, or counts what would go.
     fn remove(&self, projection: &str, dry_run: bool) -> Result<RemovedProjection, error::RetentionError>;
     fn open(&self) -> Self::Store;
-    /// As `open`, but who writes waits for others no longer than usual.
+    /// As `open`, but a writer waits for others no longer than usual.
     fn impatient(&self) -> Self::Store;
     fn address(&self) -> String;
-    /// Another database, gone with this one.
+    /// A second database. It is removed together with this one.
     fn elsewhere(&self) -> Self::Store;
     /// Runs SQL; `{counts}` stands for the table of the live build of version 1.
     fn sql(&self, sql: &str);
     /// Rows of a query as texts.
     fn query(&self, sql: &str) -> Vec<String>;
-    /// The words in which the database refuses SQL.
+    /// The error text with which the database refuses SQL.
     fn refusal(&self, sql: &str) -> String;
-    /// Drops a table, whatever stands on it.
+    /// Drops a table, with everything that depends on it.
     fn forget(&self, table: &str);
-    /// A trigger that notes in `seen_by_trigger` each row that comes or changes.
+    /// Creates a trigger that records in `seen_by_trigger` each new or changed row.
     fn own_trigger(&self, table: &str);
-    /// One that notes there what somebody would insert into a view.
+    /// Creates a trigger that records there what somebody tries to insert into a view.
     fn own_instead_of(&self, view: &str);
-    /// Names of the indexes on a table which the engine did not make.
+    /// The names of the indexes on a table that the engine did not make.
     fn indexes(&self, table: &str) -> Vec<String>;
-    /// Names of all that the definition of a table brings, as far as they are shown to anybody.
+    /// The names of everything that the definition of a table brings, if the database shows these names.
     fn own_names(&self, table: &str) -> Vec<String>;
 }
 
@@ -295,13 +296,13 @@ impl Place for common::postgres::Database {
     }
 }
 
-/// Ticks often.
+/// A configuration that ticks often.
 pub(crate) fn eager() -> EngineConfig {
     let (requeue_every, lease) = (Duration::from_millis(30), Duration::from_secs(5));
     EngineConfig::default().requeue_every(requeue_every).lease(lease).workers(2)
 }
 
-/// Never ticks by itself within a test.
+/// A configuration that never ticks within a test.
 pub(crate) fn lazy() -> EngineConfig {
     EngineConfig::default().requeue_every(Duration::from_hours(1)).workers(2)
 }
@@ -322,7 +323,7 @@ pub(crate) fn remote<P: Place>(place: &P) -> Admin<'static> {
     Admin::new(place.open())
 }
 
-/// Some tenants with some events each, projected.
+/// Pushes some events for each of some tenants, and waits until they are projected.
 pub(crate) fn fill(engine: &Engine, tenants: usize, events: i64) {
     for n in 0..tenants {
         let commands: Vec<NewEvent> =
@@ -336,19 +337,19 @@ pub(crate) fn tenant(n: usize) -> String {
     format!("tenant-{n:03}")
 }
 
-/// `instance/thing=n` of the view that readers use.
+/// `instance/thing=n` for each row of the view that readers use.
 pub(crate) fn seen<P: Place>(place: &P) -> Vec<String> {
     place.query("SELECT instance_id || '/' || thing || '=' || n FROM counts ORDER BY 1")
 }
 
-/// Every effect is in the live build once, in order.
+/// Checks that the live build holds every effect once, in order.
 pub(crate) fn lawful<P: Place>(place: &P) {
     let store = place.open();
     let report = testing::laws::check(&store, &store, &counts(1)).unwrap();
     assert!(report.is_lawful(), "{report}");
 }
 
-/// The same, but for one event of instance `a` that was given up by hand.
+/// The same, except for one event of instance `a` that a person gave up.
 pub(crate) fn lawful_but_for<P: Place>(place: &P, position: i64) {
     let store = place.open();
     let report = testing::laws::check(&store, &store, &counts(1)).unwrap();

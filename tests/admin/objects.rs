@@ -1,4 +1,4 @@
-//! What a service hangs on read tables of its own accord: nothing of it is lost, and nothing goes without a word.
+//! Objects that a service itself adds to read tables: none of them is lost, and none is dropped silently.
 //!
 //! Contract: O1
 
@@ -17,7 +17,7 @@ pub(crate) fn rebuild(engine: &Engine) -> Result<admin::RebuildReport, OperateEr
     engine.admin().rebuild("counts", RebuildOptions::default(), &by(), |_| {})
 }
 
-/// The words in which it was refused.
+/// The error text of a refusal.
 pub(crate) fn refused<T: std::fmt::Debug>(outcome: Result<T, OperateError>) -> String {
     match outcome {
         Err(OperateError::Answered { error }) => error,
@@ -30,7 +30,7 @@ fn push(engine: &Engine, thing: &str) {
     engine.await_pushed("counts", &pushed, LONG).unwrap();
 }
 
-// Contract: B1: rows are written by the engine alone, into the build that they are for.
+// Contract: B1: only the engine writes rows, into the build that they are for.
 both!(nobody_writes_through_the_view);
 pub(crate) fn nobody_writes_through_the_view<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
@@ -45,7 +45,8 @@ pub(crate) fn nobody_writes_through_the_view<P: Place>(place: &P) {
     assert!(error.contains("view"), "behind a switch: {error}");
 }
 
-// Contract: H2: SQL that writes to a view which takes nothing is the fault of its event, and is not tried for ever.
+// Contract: H2: if SQL writes to a view that cannot be written to, its event is to blame, and the event is not
+// retried for ever.
 both!(what_a_view_refuses_is_the_statements_fault);
 pub(crate) fn what_a_view_refuses_is_the_statements_fault<P: Place>(place: &P) {
     let sql = Dialects::each(
@@ -62,7 +63,8 @@ pub(crate) fn what_a_view_refuses_is_the_statements_fault<P: Place>(place: &P) {
 }
 
 both!(indexes_and_triggers_stay_on_what_readers_see);
-/// Indexes and triggers of a service's own stay on the table that readers see, by their names, and act once.
+/// Indexes and triggers of the service stay on the table that readers see, under their names, and each trigger acts
+/// once.
 pub(crate) fn indexes_and_triggers_stay_on_what_readers_see<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
     fill(&engine, 1, 3);
@@ -91,7 +93,7 @@ pub(crate) fn indexes_and_triggers_stay_on_what_readers_see<P: Place>(place: &P)
 }
 
 both!(a_raised_version_takes_over_what_fits);
-/// A version that is raised takes over what fits its columns, and names what does not.
+/// A raised version takes over the objects that fit its columns, and names those that do not.
 pub(crate) fn a_raised_version_takes_over_what_fits<P: Place>(place: &P) {
     let old = start(place.open(), eager());
     fill(&old, 1, 3);
@@ -110,7 +112,7 @@ pub(crate) fn a_raised_version_takes_over_what_fits<P: Place>(place: &P) {
 }
 
 both!(a_build_that_something_stands_on_is_not_removed);
-/// What stands on a table that is kept is not torn down with it.
+/// Removing a kept table does not drop the objects that depend on it.
 pub(crate) fn a_build_that_something_stands_on_is_not_removed<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
     fill(&engine, 1, 3);
@@ -128,7 +130,7 @@ pub(crate) fn a_build_that_something_stands_on_is_not_removed<P: Place>(place: &
 }
 
 both!(a_view_on_the_table_follows_it);
-/// A view of the service's own that names the table follows it, as often as it is built anew.
+/// A view of the service that names the table moves to the new table in every rebuild.
 pub(crate) fn a_view_on_the_table_follows_it<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
     fill(&engine, 1, 3);
@@ -143,7 +145,7 @@ pub(crate) fn a_view_on_the_table_follows_it<P: Place>(place: &P) {
 }
 
 both!(a_foreign_key_follows_the_table);
-/// A foreign key of the service's own refers to what readers see, as often as that is built anew.
+/// A foreign key of the service refers to the table that readers see, after every rebuild.
 pub(crate) fn a_foreign_key_follows_the_table<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
     fill(&engine, 1, 3);
@@ -160,7 +162,8 @@ pub(crate) fn a_foreign_key_follows_the_table<P: Place>(place: &P) {
         assert!(error.contains("foreign key"), "{error}");
     }
     engine.admin().drop_old("counts", &by()).unwrap();
-    // What would be left without its row is named, and readers stay.
+    // If a row would lose the row that it refers to, the refusal names the foreign key, and readers keep the old
+    // build.
     place.sql(
         "INSERT INTO counts_1 (instance_id, thing, n) VALUES ('tenant-000', 'by hand', 1); \
          INSERT INTO orders VALUES (5, 'tenant-000', 'by hand')",
@@ -178,7 +181,7 @@ pub(crate) fn a_foreign_key_follows_the_table<P: Place>(place: &P) {
 }
 
 both!(a_foreign_key_follows_a_raised_version);
-/// And to the next version, where that has its columns.
+/// A foreign key also moves to the next version, if that version has its columns.
 pub(crate) fn a_foreign_key_follows_a_raised_version<P: Place>(place: &P) {
     let old = start(place.open(), eager());
     fill(&old, 1, 3);
@@ -196,9 +199,9 @@ pub(crate) fn a_foreign_key_follows_a_raised_version<P: Place>(place: &P) {
 }
 
 both!(a_view_that_would_break_is_named_before);
-/// What would not work any more is named before anything is built, and nobody else's trouble stands in the way.
+/// Objects that would stop working are named before anything is built. Objects that are broken already block nothing.
 ///
-/// Contract: L11: a version that is not let before the readers says so with its build, and not only in the answer to a command.
+/// Contract: L11: if a version may not be shown to readers, its build says so too, not only the answer to a command.
 pub(crate) fn a_view_that_would_break_is_named_before<P: Place>(place: &P) {
     let old = start(place.open(), eager());
     fill(&old, 1, 3);
@@ -223,7 +226,7 @@ pub(crate) fn a_view_that_would_break_is_named_before<P: Place>(place: &P) {
     assert_eq!(live(place), 2);
 }
 
-/// A version whose views have all the columns that they had, and more, wherever these stand in the code.
+/// A version whose views have all the old columns and more. The order of columns in the code does not matter.
 fn with_another_column() -> Projection {
     let columns = Table::new("counts").column(text("thing")).column(integer("times")).column(integer("n"));
     Projection::new("counts", 2).table(columns.column(text("last").nullable()).primary_key(["thing"])).on(
@@ -235,7 +238,7 @@ fn with_another_column() -> Projection {
 }
 
 both!(a_view_on_the_view_stays_where_columns_only_come);
-/// What reads the view goes on with it where nothing of that goes.
+/// A view on the view stays if no column goes.
 pub(crate) fn a_view_on_the_view_stays_where_columns_only_come<P: Place>(place: &P) {
     let old = start(place.open(), eager());
     fill(&old, 1, 3);
@@ -252,7 +255,7 @@ pub(crate) fn a_view_on_the_view_stays_where_columns_only_come<P: Place>(place: 
     new.shutdown(LONG).unwrap();
 }
 
-/// What status and doctor tell of the build, and what the engine says of itself.
+/// What status and doctor say about the build, and what the engine says.
 fn told<P: Place>(place: &P, engine: &Engine) -> [String; 3] {
     let status = place.open().status(false).unwrap();
     let stuck = status.projections.iter().find(|one| one.trouble.is_some()).map(|one| format!("{one:?}"));
@@ -262,13 +265,13 @@ fn told<P: Place>(place: &P, engine: &Engine) -> [String; 3] {
     [stuck.unwrap_or_default(), format!("{:?}", of_build.collect::<Vec<_>>()), format!("{health:?}")]
 }
 
-// Contract: L11: why a switch was refused stays with the build until it is there.
+// Contract: L11: the reason of a refused switch stays with the build until the switch succeeds.
 both!(a_refused_switch_keeps_its_reason);
 pub(crate) fn a_refused_switch_keeps_its_reason<P: Place>(place: &P) {
     let old = start(place.open(), eager());
     fill(&old, 1, 3);
     place.sql("CREATE VIEW mine AS SELECT thing, last FROM counts");
-    // By itself it would ask again.
+    // Without this lease the engine itself would ask again.
     let new = start_doubled(place.open(), eager().lease(LONG));
     let trouble = || {
         let builds = new.admin().builds("counts").unwrap();
@@ -282,7 +285,7 @@ pub(crate) fn a_refused_switch_keeps_its_reason<P: Place>(place: &P) {
     assert!(status.contains("Refused") && status.contains("mine") && status.contains("Stuck"), "{status}");
     assert!(doctor.contains("mine") && doctor.contains("readside builds switch"), "{doctor}");
     assert!(health.contains("mine"), "{health}");
-    // The same where readers are to be switched by hand, to a build that moves meanwhile.
+    // The same holds for a switch by hand to a build that moves meanwhile.
     place.sql("DROP VIEW mine");
     place.sql("CREATE VIEW yours AS SELECT thing, last FROM counts");
     let error = refused(new.admin().switch("counts", &by()));
@@ -295,7 +298,7 @@ pub(crate) fn a_refused_switch_keeps_its_reason<P: Place>(place: &P) {
     drop((old, new));
 }
 
-// Contract: O1, L11: an engine asks again for a version that was refused; what was in its way may be gone.
+// Contract: O1, L11: an engine asks again for a refused version, because the obstacle may be gone.
 both!(a_refused_version_takes_over_once_nothing_is_in_its_way);
 pub(crate) fn a_refused_version_takes_over_once_nothing_is_in_its_way<P: Place>(place: &P) {
     let old = start(place.open(), eager());
@@ -310,7 +313,7 @@ pub(crate) fn a_refused_version_takes_over_once_nothing_is_in_its_way<P: Place>(
     drop((old, new));
 }
 
-// Contract: L11: also of a build within a version, over what only its switch can find.
+// Contract: L11: this includes a build within a version, and obstacles that only its switch can find.
 both!(a_rebuild_refused_over_a_foreign_key_keeps_its_reason);
 pub(crate) fn a_rebuild_refused_over_a_foreign_key_keeps_its_reason<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
@@ -334,7 +337,7 @@ pub(crate) fn a_rebuild_refused_over_a_foreign_key_keeps_its_reason<P: Place>(pl
 }
 
 both!(a_view_that_is_broken_already_stops_nothing);
-/// A view that works for nobody is its maker's affair.
+/// If a view is broken already, that concerns only its maker.
 pub(crate) fn a_view_that_is_broken_already_stops_nothing<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
     fill(&engine, 1, 3);
@@ -349,7 +352,7 @@ pub(crate) fn a_view_that_is_broken_already_stops_nothing<P: Place>(place: &P) {
 }
 
 both!(triggers_on_the_view_outlast_switches);
-/// What is put on the view that readers use outlasts each switch.
+/// Triggers on the view that readers use survive each switch.
 pub(crate) fn triggers_on_the_view_outlast_switches<P: Place>(place: &P) {
     let old = start(place.open(), eager());
     fill(&old, 1, 3);
@@ -372,7 +375,7 @@ fn notes() -> Projection {
 }
 
 both!(the_doctor_tells_what_stands_on_tables);
-/// What hangs on the tables is told before anybody builds or removes anything.
+/// The doctor names what depends on the tables, before anybody builds or removes anything.
 pub(crate) fn the_doctor_tells_what_stands_on_tables<P: Place>(place: &P) {
     let engine = Engine::builder(place.open()).projection_with(notes(), handler()).config(eager()).start().unwrap();
     let pushed = engine.push(&[count("a", "x", 1)]).unwrap();

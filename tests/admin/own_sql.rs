@@ -1,4 +1,4 @@
-//! SQL of the service's own, in every build and in everything that applies events anew.
+//! A service's own SQL, in every build and in everything that applies events again.
 
 use readside::admin::{CommandState, ExplainRequest, RebuildOptions};
 use readside::error::{ProjectionError, SetupError, StoreErrorKind};
@@ -9,13 +9,13 @@ use readside::{Engine, Error, NewEvent, PostgresStore, testing};
 
 use crate::{Counted, LONG, Place, by, count, eager, eventually, handler, tenant};
 
-/// What only one database knows: a text that stands for a word.
+/// A function that only one database has. It computes a text from a word.
 const COVERED: Dialects = Dialects::each(
     "UPDATE {items} SET word = md5($3) WHERE instance_id = $1 AND id = $2",
     "UPDATE {items} SET word = hex($3) WHERE instance_id = $1 AND id = $2",
 );
 
-/// Sums up by custom SQL, `times` each event, in two tables of which one refers to the other.
+/// Adds up numbers by custom SQL, `times` for each event, in two tables. One table refers to the other.
 fn items(version: u32, times: i64) -> Projection {
     let tags = Table::suffix("tags").column(text("id")).column(integer("position")).column(integer("n"));
     let items = Table::new("items").column(text("id")).column(integer("n")).column(text("word").nullable());
@@ -36,7 +36,7 @@ fn items(version: u32, times: i64) -> Projection {
             let copy = exec("copy", [id(), e.position().into()]);
             multi([new, raise, copy, exec("cover", [id(), "a word".into()])])
         })
-        // It fails in the database, and the batch goes on in single steps.
+        // This fails in the database, and the batch goes on in single steps.
         .on_raw("thing", "thing.broken", |e| {
             in_table("tags", create([set("id", e.aggregate_id()), set("position", 1), set("n", 1)]))
         })
@@ -72,7 +72,7 @@ fn expected(times: i64) -> Vec<String> {
     rows.map(|(row, n)| format!("tenant-{row}{}", n * times)).to_vec()
 }
 
-/// What verify and the law checker say.
+/// True if verify and the law checker find nothing.
 fn is_clean<P: Place>(place: &P, engine: &Engine, projection: &Projection) -> bool {
     let store = place.open();
     let report = testing::laws::check(&store, &store, projection).unwrap();
@@ -82,7 +82,7 @@ fn is_clean<P: Place>(place: &P, engine: &Engine, projection: &Projection) -> bo
     found.is_clean()
 }
 
-// Contract: B2: a raised version writes its own tables, and readers see nothing of it before the switch.
+// Contract: B2: a raised version writes into its own tables, and readers see nothing of it before the switch.
 both!(a_raised_version_is_filled_by_it);
 pub(crate) fn a_raised_version_is_filled_by_it<P: Place>(place: &P) {
     let old = start(place, &items(1, 1), true);
@@ -100,7 +100,7 @@ pub(crate) fn a_raised_version_is_filled_by_it<P: Place>(place: &P) {
     assert_eq!(place.query("SELECT n FROM items_1 WHERE id = 'b'"), ["2"]);
 }
 
-// Contract: B2: so does a rebuild, of all or of one instance.
+// Contract: B2: the same holds for a rebuild, of all instances or of one.
 both!(a_rebuild_is_filled_by_it);
 pub(crate) fn a_rebuild_is_filled_by_it<P: Place>(place: &P) {
     let engine = start(place, &items(1, 1), true);
@@ -115,7 +115,7 @@ pub(crate) fn a_rebuild_is_filled_by_it<P: Place>(place: &P) {
     assert!(is_clean(place, &engine, &items(1, 1)));
 }
 
-// Contract: B2: what verifies and explains says what the database of the read models would say.
+// Contract: B2: verify and explain say what the database of the read models would say.
 both!(it_is_verified_and_explained);
 pub(crate) fn it_is_verified_and_explained<P: Place>(place: &P) {
     let engine = start(place, &items(1, 1), true);
@@ -137,7 +137,7 @@ pub(crate) fn it_is_verified_and_explained<P: Place>(place: &P) {
     assert_eq!(seen(place), expected(1), "nothing was changed by looking");
 }
 
-// Contract: G2, G3: it runs by itself among what is folded, and in single steps when a batch fails.
+// Contract: G2, G3: it runs separately among folded statements, and in single steps if a batch fails.
 both!(a_batch_that_fails_goes_on_with_it);
 pub(crate) fn a_batch_that_fails_goes_on_with_it<P: Place>(place: &P) {
     let engine = start(place, &items(1, 1), true);
@@ -154,7 +154,7 @@ pub(crate) fn a_batch_that_fails_goes_on_with_it<P: Place>(place: &P) {
     assert!(engine.admin().verify("items", None).unwrap().is_clean());
 }
 
-// Contract: B2: one text suffices for a service on one database, and a text for the other is no text.
+// Contract: B2: a service on one database needs only one text. A text for the other database counts as none.
 both!(one_text_suffices_for_its_own_database);
 pub(crate) fn one_text_suffices_for_its_own_database<P: Place>(place: &P) {
     let is_postgres = place.address().starts_with("postgres");
@@ -184,7 +184,7 @@ pub(crate) fn one_text_suffices_for_its_own_database<P: Place>(place: &P) {
     assert_eq!(place.query("SELECT id FROM notes"), ["x"]);
 }
 
-// Contract: B2: what can be known is refused before any thread or SQL; the rest is the failure of its event.
+// Contract: B2: faults that can be known early are refused before any thread or SQL. The others fail their event.
 both!(what_does_not_hold_together_is_refused);
 pub(crate) fn what_does_not_hold_together_is_refused<P: Place>(place: &P) {
     let with = |sql: &'static str, values: usize| {
@@ -223,7 +223,7 @@ pub(crate) fn what_does_not_hold_together_is_refused<P: Place>(place: &P) {
     }
 }
 
-// Contract: I1: who may not make temporary tables is told what to ask for.
+// Contract: I1: a role that may not create temporary tables is told what to ask for.
 #[cfg(feature = "postgres")]
 #[test]
 fn rights_that_a_verification_lacks_are_named() {
@@ -248,7 +248,8 @@ fn rights_that_a_verification_lacks_are_named() {
     place.sql(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
 }
 
-// Contract: O3: an array that only SQL of others makes is shown, alike on both databases, and ends no look at the table.
+// Contract: O3: an array with NULL, which only custom SQL makes, is shown alike on both databases, and breaks no look
+// at the table.
 both!(an_array_with_null_is_read);
 pub(crate) fn an_array_with_null_is_read<P: Place>(place: &P) {
     let sql = Dialects::each(

@@ -1,4 +1,4 @@
-//! Builds beside a tenant whose removal was cut off.
+//! Builds in a database where the removal of a tenant was cut off.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
@@ -8,13 +8,13 @@ use readside::{Engine, admin};
 
 use crate::{Place, by, eager, fill, seen, start, tenant};
 
-/// Removes a tenant, and dies after the first step.
+/// Begins to remove a tenant, and dies after the first step.
 fn remove_in_part<P: Place>(place: &P, instance: &str) {
     let cut_off = || place.remove_tenant(instance, &mut |_| resume_unwind(Box::new(())));
     assert!(catch_unwind(AssertUnwindSafe(cut_off)).is_err(), "there was no step");
 }
 
-/// What the doctor says of operations.
+/// What the doctor says about operations.
 fn told<P: Place>(place: &P) -> Vec<String> {
     let findings = admin::Doctor::default().examine(&place.open());
     findings.into_iter().filter(|finding| finding.check == "operations").map(|finding| finding.found).collect()
@@ -30,7 +30,7 @@ fn rebuilt(engine: &Engine) -> admin::RebuildReport {
         .unwrap()
 }
 
-// Contract: O1, O2, K3: a removal that was cut off is in no build's way, and everybody hears of it.
+// Contract: O1, O2, K3: a removal that was cut off blocks no build, and everybody is told about it.
 both!(a_removal_that_was_cut_off_holds_no_rebuild_up);
 pub(crate) fn a_removal_that_was_cut_off_holds_no_rebuild_up<P: Place>(place: &P) {
     let engine = start(place.open(), eager());

@@ -1,4 +1,4 @@
-//! A role that may not make tables: what it needs for running, and how it hears of what it lacks.
+//! A role that may not create tables: what it needs for running engines, and how it is told what it lacks.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use readside::{Engine, EventStore, PostgresStore, SqliteStore};
 use crate::common::postgres::{Database, database};
 use crate::{Counted, LONG, Place, by, common, count, counts, eager, eventually, handler};
 
-/// A role of the server, gone with this value. Its name has to be quoted.
+/// A role of the server. It is dropped with this value. Its name has to be quoted.
 struct Role<'d> {
     database: &'d Database,
     name: String,
@@ -52,7 +52,7 @@ impl Drop for Role<'_> {
     }
 }
 
-/// A read model in its own schema, whose name has to be quoted too.
+/// A read model in its own schema. The name of the schema has to be quoted too.
 fn sums() -> Projection {
     Projection::new("sums", 1)
         .schema("Read models")
@@ -66,7 +66,7 @@ fn start(store: &PostgresStore) -> Engine {
     builder.projection_with(sums(), handler()).start().unwrap()
 }
 
-/// All that an engine does without making tables.
+/// Does everything that an engine does without creating tables.
 fn run(role: &Role<'_>, instance: &str) {
     let store = role.open();
     let engine = start(&store);
@@ -117,7 +117,7 @@ fn privileges(store: &PostgresStore) -> Finding {
     findings.into_iter().find(|finding| finding.check == "privileges").unwrap()
 }
 
-// Contract: I1: what is printed suffices, and each of it is missed by name.
+// Contract: I1: the printed grants suffice, and if one of them is missing, the error names it.
 #[test]
 fn what_is_granted_is_what_running_needs() {
     let place = database();
@@ -148,7 +148,7 @@ fn what_is_granted_is_what_running_needs() {
         }
     }
     run(&role, "b");
-    // Without the code, what is registered counts.
+    // Without the code, the registered projections count.
     let mut registered: Vec<String> = owner.grant_sql(&role.name, &[]).unwrap().lines().map(str::to_owned).collect();
     let mut defined: Vec<&str> = sql.lines().collect();
     registered.sort_unstable();
@@ -156,7 +156,7 @@ fn what_is_granted_is_what_running_needs() {
     assert_eq!(registered, defined);
 }
 
-// Contract: L11: rows that policies hide would not be changed, and the database would say nothing.
+// Contract: L11: the engine would not change rows that policies hide, and the database would not report it.
 #[test]
 fn row_level_security_that_holds_for_the_engine_is_told() {
     let place = database();
@@ -202,7 +202,7 @@ fn row_level_security_that_holds_for_the_engine_is_told() {
     assert_eq!(privileges(&store), fine);
 }
 
-/// All rows of an instance are hidden from this role, whatever is done with them.
+/// Hides all rows of a table from this role.
 fn hide(place: &Database, table: &str) {
     place.sql(&format!(
         "ALTER TABLE {table} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY; \
@@ -210,13 +210,13 @@ fn hide(place: &Database, table: &str) {
     ));
 }
 
-// Contract: L11, L2: nothing is changed in part; it goes on by itself once the role sees every row.
+// Contract: L11, L2: nothing is changed in part. The work goes on without help when the role sees every row.
 #[test]
 fn an_engine_from_which_policies_hide_rows_stands_still_and_says_so() {
     let place = database();
     ProjectionStore::setup(&place.open(), &[&adding(), &sums()]).unwrap();
     let role = Role::new(&place);
-    // Its own tables, for which `FORCE` makes policies hold all the same.
+    // The role owns the table, but with `FORCE` the policies apply to the owner too.
     place.sql(&format!("ALTER TABLE added_1 OWNER TO {}", role.quoted()));
     place.sql(&place.open().grant_sql(&role.name, &[]).unwrap());
     let store = role.open();
@@ -239,7 +239,7 @@ fn an_engine_from_which_policies_hide_rows_stands_still_and_says_so() {
     let said = error::chain(&refused);
     assert!(said.contains("added_1") && said.contains("BYPASSRLS"), "{said}");
     engine.await_pushed("added", &pushed, Duration::from_millis(100)).unwrap_err();
-    // Readers are to be filtered.
+    // For the service's own reads, policies filter the rows.
     let read = "SELECT n FROM added_1 ORDER BY n";
     assert_eq!(store.query_all_as::<i64>(read, &[]).unwrap(), [1]);
     let seen: i64 = store
@@ -254,7 +254,7 @@ fn an_engine_from_which_policies_hide_rows_stands_still_and_says_so() {
     engine.shutdown(LONG).unwrap();
 }
 
-/// Updates what is there, which changes nothing where nothing is seen.
+/// Updates existing rows. If it sees no row, it changes nothing.
 fn adding() -> Projection {
     Projection::new("added", 1)
         .table(Table::new("added").column(text("thing")).column(integer("n")).primary_key(["thing"]))
@@ -267,7 +267,7 @@ fn adding() -> Projection {
         })
 }
 
-// Contract: L11, A4: events that are not seen would be taken for none.
+// Contract: L11, A4: hidden events would look like missing events.
 #[test]
 fn policies_on_the_engines_tables_are_an_error_of_each_call() {
     let place = database();
@@ -312,7 +312,7 @@ fn policies_on_the_engines_tables_are_an_error_of_each_call() {
         .unwrap();
 }
 
-// Contract: I1: whatever a migration adds has to be decided about.
+// Contract: I1: for each table of a migration, somebody has to decide about its grants.
 #[test]
 fn every_table_of_the_engine_is_granted_or_left_out_on_purpose() {
     let place = database();
@@ -331,7 +331,7 @@ fn every_table_of_the_engine_is_granted_or_left_out_on_purpose() {
     );
 }
 
-// Contract: I1: on a database without tables the script and the grants go together.
+// Contract: I1: on a database without tables, the script and the grants work together.
 #[test]
 fn script_and_grants_set_an_empty_database_up() {
     let place = database();

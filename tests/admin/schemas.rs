@@ -1,4 +1,4 @@
-//! Read tables without their own schema, in databases where sessions disagree about the search path.
+//! Read tables without a schema in their name, in databases whose sessions have different search paths.
 
 use readside::admin::{ExplainRequest, RebuildOptions};
 use readside::error::{SetupError, StoreErrorKind, chain};
@@ -19,7 +19,7 @@ fn database() -> Database {
     place
 }
 
-/// The address of sessions that look into this schema only.
+/// The address for sessions whose search path is only this schema.
 fn looking_into(place: &Database, schema: &str) -> String {
     format!("{}?options=-csearch_path%3D{schema}", place.url())
 }
@@ -28,7 +28,7 @@ fn connect(url: &str) -> PostgresStore {
     PostgresStore::connect(url).unwrap()
 }
 
-/// What there is of readside outside of its own schema, as `schema.name`.
+/// The relations of readside outside of its own schema, as `schema.name`.
 fn relations(place: &Database) -> Vec<String> {
     place.query(
         "SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
@@ -40,7 +40,7 @@ fn number(place: &Database, table: &str) -> Vec<String> {
     place.query(&format!("SELECT count(*) FROM {table}"))
 }
 
-/// A role that may log in, gone with this value.
+/// A role that may log in. It is dropped with this value.
 struct Role<'d>(&'d Database, String);
 
 impl<'d> Role<'d> {
@@ -71,7 +71,7 @@ fn push(engine: &Engine, thing: &str, events: i64) {
 
 const ALL: [&str; 4] = ["app.counts", "app.counts_1", "app.counts_log", "app.counts_log_1"];
 
-// Contract: B1, L2: whoever works on it, all rows of a read model are beside each other.
+// Contract: B1, L2: all rows of a read model are in the same tables, whichever session writes them.
 #[test]
 fn sessions_with_another_search_path_write_to_the_same_tables() {
     let place = database();
@@ -112,7 +112,7 @@ fn a_role_that_cannot_reach_the_tables_is_refused() {
         }
     }
     assert_eq!(relations(&place), ALL);
-    // With the rights it works, beside the other one, on the same tables.
+    // With the rights, it works together with the other process on the same tables.
     place.sql(&format!(
         "GRANT USAGE ON SCHEMA app TO {0}; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA app TO {0}",
         role.1
@@ -125,7 +125,7 @@ fn a_role_that_cannot_reach_the_tables_is_refused() {
     );
 }
 
-// Contract: B1, L2: `"$user", public` means another schema once there is one of the role's name.
+// Contract: B1, L2: `"$user", public` means another schema once a schema has the role's name.
 #[test]
 fn a_schema_of_the_roles_name_that_is_made_later_takes_nothing() {
     let place = common::postgres::database();
@@ -142,7 +142,7 @@ fn a_schema_of_the_roles_name_that_is_made_later_takes_nothing() {
     assert_eq!(number(&place, &format!("pg_class WHERE relnamespace = '{}'::regnamespace", role.1)), ["0"]);
 }
 
-// Contract: B1: also what moves, compares, empties and removes tables.
+// Contract: B1: this includes moving, comparing, emptying and removing tables.
 #[test]
 fn every_operation_finds_the_tables_where_they_are() {
     let place = database();
@@ -197,7 +197,7 @@ fn notes(schema: Option<&str>) -> Projection {
     }
 }
 
-// Contract: B2: SQL of the service's own writes where the tables are, also behind one that was refused.
+// Contract: B2: the service's own SQL writes to the right tables, also after a statement that was refused.
 #[test]
 fn sql_of_the_services_own_writes_to_the_same_tables() {
     let place = database();
@@ -223,7 +223,7 @@ fn sql_of_the_services_own_writes_to_the_same_tables() {
     assert_eq!(store.failed_events(&notes(None).key(), &FailureQuery::all()).unwrap().len(), 1);
 }
 
-/// As the version before left it: nothing is on record of schemas.
+/// The state that the version before left: no schema is on record.
 fn forget_places(place: &Database) {
     place.sql(
         "UPDATE readside.projections SET place = NULL; \
@@ -231,7 +231,7 @@ fn forget_places(place: &Database) {
     );
 }
 
-// Contract: B1, I1: what an earlier version of the library set up is looked for where it is.
+// Contract: B1, I1: tables that an earlier version of the library set up are found where they are.
 #[test]
 fn tables_of_the_version_before_are_found() {
     let place = database();
@@ -239,12 +239,12 @@ fn tables_of_the_version_before_are_found() {
     push(&first, "x0", 20);
     first.shutdown(LONG).unwrap();
     forget_places(&place);
-    // A copy by hand is none of the read model's tables.
+    // A copy that a person made is not one of the read model's tables.
     place.sql("CREATE TABLE other.counts_1 AS SELECT * FROM app.counts_1");
     let store = connect(&looking_into(&place, "other"));
     assert!(matches!(store.verify(&[&counts(1)]), Err(SetupError::Missing { .. })));
     let elsewhere = Projection::new("elsewhere", 1).on_raw("t", "x", |_| noop());
-    // Also of projections that are not in this code.
+    // This includes projections that this code does not have.
     ProjectionStore::setup(&store, &[&elsewhere]).unwrap();
     store.verify(&[&counts(1)]).unwrap();
     assert_eq!(place.query("SELECT table_name FROM readside.projection_tables ORDER BY 1"), ALL.map(str::to_owned));
@@ -254,7 +254,7 @@ fn tables_of_the_version_before_are_found() {
     assert_eq!(number(&place, "app.counts_log_1"), ["40"]);
 }
 
-// Contract: B1, L2: rows that were split over two schemas before are not gone on with.
+// Contract: B1, L2: an engine does not go on with rows that were split over two schemas.
 #[test]
 fn tables_in_two_schemas_are_refused_by_name() {
     let place = database();
@@ -278,7 +278,7 @@ fn tables_in_two_schemas_are_refused_by_name() {
     store.setup_of(&counts(1)).unwrap();
 }
 
-// Contract: B1, L2: a table that was moved away is not made a second time under the old checkpoints.
+// Contract: B1, L2: if a table was moved away, it is not created again under its old checkpoints.
 #[test]
 fn tables_that_were_moved_are_missed() {
     let place = database();
@@ -303,7 +303,7 @@ fn tables_that_were_moved_are_missed() {
     store.setup_of(&counts(1)).unwrap();
 }
 
-// Contract: B1: what a process has kept in mind ends with the first statement that it does not fit.
+// Contract: B1: what a process remembers ends with the first statement that it does not fit.
 #[test]
 fn a_record_that_was_changed_is_read_again() {
     let place = database();
@@ -317,7 +317,7 @@ fn a_record_that_was_changed_is_read_again() {
         "ALTER SCHEMA app RENAME TO late; UPDATE readside.projections SET place = 'late'; \
          UPDATE readside.projection_tables SET table_name = 'late.' || split_part(table_name, '.', 2)",
     );
-    // What is kept in mind leads to an error. A connection that was made anew has nothing in mind, and reads what is there.
+    // A remembered place leads to an error. A new connection remembers nothing, so it reads the record.
     match store.read_rows(&counts(1), "counts") {
         Err(error) => assert_eq!(error.kind(), StoreErrorKind::Schema),
         Ok(rows) => assert_eq!(rows[0][2], ("n".to_owned(), Value::Integer(1)), "{rows:?}"),
@@ -327,7 +327,7 @@ fn a_record_that_was_changed_is_read_again() {
     assert_eq!(place.query("SELECT n FROM late.counts"), ["2"]);
 }
 
-// Contract: I2: to write the name of the recorded schema into the code changes nothing.
+// Contract: I2: writing the recorded schema's name into the code changes nothing.
 #[test]
 fn the_recorded_schema_may_be_named_in_the_code() {
     let place = database();
@@ -343,7 +343,7 @@ fn the_recorded_schema_may_be_named_in_the_code() {
     assert_eq!(relations(&place), ["app.notes", "app.notes_1"]);
 }
 
-// Contract: I1: the script puts on record where its reader's session makes the tables.
+// Contract: I1: the script records the schema in which it creates the tables.
 #[test]
 fn the_script_records_where_it_makes_tables() {
     let place = database();

@@ -1,4 +1,4 @@
-//! What stands still is told by everybody: `health`, `status`, `doctor` and the errors of waits: Contract: L11.
+//! `health`, `status`, `doctor` and the errors of waits all report what stands still: Contract: L11.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::{LONG, Place, by, count, counts, eager, eventually, fill, lazy, start
 
 const SHORT: Duration = Duration::from_millis(150);
 
-/// As another process sees it, with all that stands still.
+/// The status as another process sees it, with every standstill.
 fn status<P: Place>(place: &P) -> ProjectionStatus {
     let status = place.open().status(false).unwrap();
     status.projections.into_iter().find(|projection| projection.build.is_none()).unwrap()
@@ -28,7 +28,7 @@ fn kinds(standstills: &[Standstill]) -> Vec<StandstillKind> {
     standstills.iter().map(|one| one.kind).collect()
 }
 
-/// What the doctor finds about a matter, with the remedy.
+/// What the doctor finds in a check, with the remedy.
 fn doctor<P: Place>(place: &P, check: &str) -> Vec<Finding> {
     let findings = Doctor::default().examine(&place.open());
     findings.into_iter().filter(|finding| finding.check == check).collect()
@@ -38,7 +38,7 @@ fn health(engine: &Engine) -> ProjectionHealth {
     engine.health().unwrap().projections.remove(0)
 }
 
-/// Why a wait was in vain.
+/// The reason why a wait failed.
 fn why(engine: &Engine, instance: &str, position: i64) -> Standstill {
     match engine.await_position("counts", instance, position, SHORT) {
         Err(AwaitError::TimedOut { why: Some(why), .. }) => match *why {
@@ -49,7 +49,8 @@ fn why(engine: &Engine, instance: &str, position: i64) -> Standstill {
     }
 }
 
-/// Checkpoints name an event that the log does not have, as after it was exchanged; or their own ones again.
+/// Makes checkpoints name an event that the log does not have, as if the log had been replaced. Undoes that if `on`
+/// is false.
 fn exchange<P: Place>(place: &P, on: bool) {
     let event = if on {
         "(SELECT process FROM readside.members ORDER BY process LIMIT 1)"
@@ -84,7 +85,7 @@ pub(crate) fn a_history_that_diverged_is_told_until_it_is_mended<P: Place>(place
     assert!(findings[0].found.contains(&name) && findings[0].remedy.as_ref().unwrap().contains("readside reset"));
     let history = &doctor(place, "history")[0];
     assert!(history.verdict == Severity::Fail && history.found.contains("stands at 3"), "{history:?}");
-    // At once, not when the time is over.
+    // The wait ends at once, not at its deadline.
     for waits in [engine, start(place.open(), eager())] {
         match waits.await_position("counts", &name, 4, LONG) {
             Err(AwaitError::Stopped { stopped, .. }) => {
@@ -102,7 +103,7 @@ pub(crate) fn a_history_that_diverged_is_told_until_it_is_mended<P: Place>(place
     assert_eq!(doctor(place, "history")[0].verdict, Severity::Ok);
 }
 
-// Contract: L11: nothing lags, and nobody pushes; the look shows it all the same.
+// Contract: L11: nothing lags and nobody pushes, but the look still finds it.
 both!(a_checkpoint_above_the_head_is_told);
 pub(crate) fn a_checkpoint_above_the_head_is_told<P: Place>(place: &P) {
     let engine = start(place.open(), lazy());
@@ -179,12 +180,12 @@ pub(crate) fn what_nobody_runs_is_told_once_it_is_late<P: Place>(place: &P) {
     assert_eq!((status(place).verdict, kinds(&status(place).standstills)), (Verdict::Idle, Vec::new()));
 }
 
-/// Sets a time back; any text of that form is one to SQLite.
+/// Sets a time to a past one. The text is a valid time on SQLite too.
 fn long_ago(table: &str, column: &str, which: &str) -> String {
     format!("UPDATE {table} SET {column} = '2020-01-01T00:00:00.000000Z' WHERE {which}")
 }
 
-// Contract: L11: a checkpoint that a clock far ahead has moved hides nothing.
+// Contract: L11: if a clock far ahead moved a checkpoint, a standstill still shows.
 both!(a_clock_far_ahead_hides_no_standstill);
 pub(crate) fn a_clock_far_ahead_hides_no_standstill<P: Place>(place: &P) {
     let store = std::sync::Arc::new(place.open());
@@ -223,13 +224,13 @@ fn fill_store(store: &impl EventStore) {
     store.push(&[count(&tenant(0), "x", 1)]).unwrap();
 }
 
-// Contract: L11: behind for long, and no checkpoint moves, though nobody says why.
+// Contract: L11: a projection is behind for long and its checkpoint does not move, although nothing reports why.
 both!(what_does_not_move_is_stuck_and_what_moves_is_not);
 pub(crate) fn what_does_not_move_is_stuck_and_what_moves_is_not<P: Place>(place: &P) {
     let store = std::sync::Arc::new(place.open());
     let handler = ProjectionHandler::new(store.clone(), store.clone(), counts(1), HandlerConfig::default()).unwrap();
     handler.setup().unwrap();
-    // It lives and does nothing.
+    // This process is alive but does nothing.
     let process = Uuid::from_u128(7);
     let member = Member { process, name: "idle".into(), projections: vec![("counts".into(), 1)] };
     store.heartbeat(&member, LONG).unwrap();
@@ -274,7 +275,7 @@ pub(crate) fn a_lease_and_a_lead_of_another_process_are_told<P: Place>(place: &P
     engine.push(&[count(&tenant(0), "x", 1)]).unwrap();
     assert_eq!(why(&engine, &tenant(0), 1).kind, StandstillKind::FirstRun);
     assert_eq!(status(place).verdict, Verdict::Building);
-    // The other one has it and does nothing; nobody else may work yet.
+    // The other process holds the lease but does nothing, and nobody else may work yet.
     assert_eq!(store.acquire(&key, &[tenant(0).into()], other, LONG).unwrap().len(), 1);
     assert!(store.succeed(&key, other).unwrap());
     let found = why(&engine, &tenant(0), 1);
@@ -313,7 +314,8 @@ pub(crate) fn a_halted_build_is_told_with_its_trouble<P: Place>(place: &P) {
     assert_eq!((of_second().verdict, kinds(&of_second().standstills)), (Verdict::Building, Vec::new()));
 }
 
-// Contract: L11: last words of the dead stand until somebody lives who knows better, and what moved is told no more.
+// Contract: L11: the notes of a dead process stay until a living process knows better. A note about something that
+// moved again is gone.
 both!(notes_hold_as_long_as_somebody_stands_by_them);
 pub(crate) fn notes_hold_as_long_as_somebody_stands_by_them<P: Place>(place: &P) {
     let (store, dead, key) = (place.open(), Uuid::from_u128(7), counts(1).key());
@@ -331,7 +333,7 @@ pub(crate) fn notes_hold_as_long_as_somebody_stands_by_them<P: Place>(place: &P)
     let member = Member { process: dead, name: "dead".into(), projections: vec![("counts".into(), 1)] };
     store.heartbeat(&member, LONG).unwrap();
     assert_eq!(status(place).standstills[0].process, Some(dead));
-    // A trigger of a process without engine moves it.
+    // A trigger in a process without an engine moves it.
     store.push(&[count(&tenant(0), "x", 1)]).unwrap();
     let handler = ProjectionHandler::new(
         std::sync::Arc::new(place.open()),
@@ -355,7 +357,7 @@ pub(crate) fn notes_hold_as_long_as_somebody_stands_by_them<P: Place>(place: &P)
     drop(engine);
 }
 
-// Contract: L11: nobody can write, so the note waits in the process that has it, which shows it.
+// Contract: L11: nobody can write, so the process that knows of the standstill shows it.
 #[test]
 fn what_cannot_be_written_is_shown_by_the_process_that_knows() {
     let place = crate::File::new();
@@ -406,7 +408,7 @@ mod on_the_server {
         assert_eq!(why(&engine, &tenant(0), 4).kind, StandstillKind::Locked);
         let found = &doctor(&place, "standstills")[0];
         assert!(found.verdict == Severity::Warn && found.remedy.as_ref().unwrap().contains("end it"), "{found:?}");
-        // What is known is not written again and again.
+        // A known standstill is not written again and again.
         let written = place.query("SELECT xmin::text FROM readside.standstills");
         why(&engine, &tenant(0), 4);
         assert_eq!(place.query("SELECT xmin::text FROM readside.standstills"), written);
@@ -446,7 +448,7 @@ mod on_the_server {
         place.sql(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
     }
 
-    // Contract: L11: who looks is told since when, and nothing of it is left when the database is back.
+    // Contract: L11: the error says since when. When the database is back, the standstill is gone.
     #[test]
     fn a_database_out_of_reach_is_told_by_the_error() {
         let place = database();
@@ -470,7 +472,7 @@ mod on_the_server {
         eventually("no notes", || place.query("SELECT subject FROM readside.standstills").is_empty());
     }
 
-    // Contract: L11: readers were put back to a version that nobody runs.
+    // Contract: L11: readers were switched back to a version that nobody runs.
     #[test]
     fn a_version_that_readers_see_and_nobody_runs_is_told() {
         let place = database();

@@ -1,4 +1,4 @@
-//! A switch that waits for others who hold the tables.
+//! A switch waits for transactions that hold the tables.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use readside::store::{BuildStore, ProjectionKey};
 use crate::common::postgres::{Database, database};
 use crate::{LONG, Place, by, count, eager, eventually, fill, lawful, seen, start, tenant};
 
-/// Somebody who looked at the read model, and has left the transaction open for longer than the switch waits in line.
+/// A session that read the read model, and keeps its transaction open for longer than the switch waits for its locks.
 fn reader_who_left(place: &Database) -> (Client, i32) {
     let mut client = Client::connect(&format!("{}?application_name=nightly-report", place.url()), NoTls).unwrap();
     client.batch_execute("BEGIN; SELECT 1 FROM counts").unwrap();
@@ -34,7 +34,7 @@ fn a_switch_waits_for_an_open_transaction_and_no_reader_waits_for_it() {
     let (named, done, reads) = (AtomicBool::new(false), AtomicBool::new(false), AtomicI64::new(0));
     let report = std::thread::scope(|scope| {
         let (named, done, reads, place) = (&named, &done, &reads, &place);
-        // Whatever becomes of the reader, the transaction ends with it.
+        // Whatever happens to the reader, the transaction ends at the end of this thread.
         let reader = scope.spawn(move || {
             let mut reader = Client::connect(place.url(), NoTls).unwrap();
             reader.batch_execute("SET lock_timeout = '500ms'").unwrap();
@@ -42,7 +42,7 @@ fn a_switch_waits_for_an_open_transaction_and_no_reader_waits_for_it() {
                 reader.query("SELECT n FROM counts", &[]).unwrap();
                 reads.fetch_add(i64::from(named.load(Ordering::SeqCst)), Ordering::SeqCst);
             }
-            // Only now may the switch come.
+            // Only now the switch can happen.
             client.batch_execute("COMMIT").unwrap();
         });
         let mut told = Vec::new();
@@ -67,7 +67,7 @@ fn a_switch_waits_for_an_open_transaction_and_no_reader_waits_for_it() {
     lawful(&place);
 }
 
-// Contract: L11: whoever looks who holds a lock sees which of the service's processes it is.
+// Contract: L11: people who look for the holder of a lock see which of the service's processes it is.
 #[test]
 fn an_engine_bears_its_name_in_the_list_of_sessions() {
     let place = database();
@@ -79,7 +79,7 @@ fn an_engine_bears_its_name_in_the_list_of_sessions() {
     assert_eq!(place.query(sql), ["billing-7"]);
     engine.shutdown(LONG).unwrap();
     drop(engine);
-    // What names the database may say otherwise.
+    // An application name in the connection string takes precedence.
     let store = PostgresStore::connect(&format!("{}?application_name=reports", place.url())).unwrap();
     let engine = start(store, named("billing-8"));
     let sql = format!("{sql} AND application_name IN ('reports', 'billing-8')");
@@ -102,7 +102,7 @@ fn a_switch_is_given_up_in_time_and_names_who_was_in_its_way() {
     for wanted in [&pid.to_string(), "nightly-report", "given up after", "pg_terminate_backend", "builds switch"] {
         assert!(told.contains(wanted), "{wanted}: {told}");
     }
-    // Nobody stood in line, so that no reader did.
+    // The switch did not wait in the lock's queue, so no reader waited behind it.
     let key = ProjectionKey { name: "counts#next".into(), version: 1 };
     let store = place.open();
     let tried = store.go_live(&key, Duration::from_millis(250), None).unwrap_err();

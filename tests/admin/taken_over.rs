@@ -1,4 +1,5 @@
-//! What people do about failures, by a process that dies, and by the one that takes it over: Contract: H3, O2.
+//! A process dies while it carries out a command about failures, and another one takes the command over:
+//! Contract: H3, O2.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::{LONG, Place, by, count, counts_without, eager, eventually, handler, remote, seen, start};
 
-/// Two aggregates with an event that fails and four that wait behind it; no engine is alive afterwards.
+/// Two aggregates with one event each that fails, and four events that wait behind it. Afterwards no engine is alive.
 fn parked<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
     for thing in ["x", "y"] {
@@ -31,7 +32,7 @@ fn mended<S: EngineStore + Clone + 'static>(store: &S) -> ProjectionHandler {
     ProjectionHandler::new(shared.clone(), shared, counts_without(1, &[]), handler()).unwrap()
 }
 
-/// A process takes a command, says that it has begun, and does this before it dies; another one answers.
+/// A process takes a command, says that it has begun, does this, and dies. Another process answers.
 fn taken_over<P: Place>(place: &P, command: AdminCommand, of: u64, does: &dyn Fn(&ProjectionHandler)) -> Value {
     let (store, remote, owner) = (place.open(), remote(place), uuid::Uuid::from_u128(7));
     let commands = store.commands();
@@ -48,7 +49,7 @@ fn taken_over<P: Place>(place: &P, command: AdminCommand, of: u64, does: &dyn Fn
     answer["mended"].clone()
 }
 
-// Contract: O2: the report counts what was applied before it was taken over.
+// Contract: O2: the report includes what was applied before the takeover.
 both!(a_retry_that_is_taken_over_counts_on);
 pub(crate) fn a_retry_that_is_taken_over_counts_on<P: Place>(place: &P) {
     parked(place);
@@ -59,7 +60,7 @@ pub(crate) fn a_retry_that_is_taken_over_counts_on<P: Place>(place: &P) {
     assert_eq!(seen(place), ["a/x=17", "a/y=17"]);
 }
 
-// Contract: O2: the process dies when all is done, and before it has said so.
+// Contract: O2: the process dies after all work is done, but before it says so.
 both!(a_retry_that_was_through_is_done);
 pub(crate) fn a_retry_that_was_through_is_done<P: Place>(place: &P) {
     parked(place);
@@ -69,7 +70,7 @@ pub(crate) fn a_retry_that_was_through_is_done<P: Place>(place: &P) {
     assert_eq!((&told["applied"], &told["before"], &told["after"]), (&json!(5), &json!(5), &json!(0)), "{told}");
 }
 
-// Contract: H3: what waited behind an event that was given up is applied by the next who says so.
+// Contract: H3: if an event was given up, the next process that takes the command applies what waited behind it.
 both!(a_discard_that_was_cut_off_goes_on);
 pub(crate) fn a_discard_that_was_cut_off_goes_on<P: Place>(place: &P) {
     parked(place);

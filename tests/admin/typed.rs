@@ -1,4 +1,5 @@
-//! Every type of column through what looks at rows: verify, explain, comparisons of builds, rebuilds, raised versions.
+//! Columns of every type in everything that looks at rows: verify, explain, comparisons of builds, rebuilds, raised
+//! versions.
 
 use readside::admin::{ExplainRequest, RebuildOptions};
 use readside::builds::Phase;
@@ -104,7 +105,7 @@ pub(crate) fn rows_of_every_type_are_verified_explained_and_built_anew<P: Place>
     assert_eq!((found.differing[0].differing_rows, &sample.key["price"]), (1, &"-9999.99".into()));
     assert_eq!(sample.expected.as_ref().unwrap()["total"], "-9999.99");
     drop(engine);
-    // The list of an enumeration goes with its version.
+    // Each version has its own list of allowed values.
     let second = sales(2, &["open", "gone"]);
     let engine = start(second.clone());
     eventually("the raised version", || {

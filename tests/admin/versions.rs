@@ -1,4 +1,4 @@
-//! Versions that are raised in the code.
+//! Versions that the code raises.
 
 use readside::admin::{CommandState, RebuildOptions};
 use readside::builds::{LaggingInstance, Phase};
@@ -9,7 +9,7 @@ use readside::{Engine, EngineConfig, EngineStore, admin};
 
 use crate::{Counted, LONG, Place, by, count, eager, eventually, fill, handler, seen, start};
 
-/// Version 2 doubles, has another column, and no second table.
+/// Version 2 doubles the numbers, has another column, and has no second table.
 pub(crate) fn doubled() -> Projection {
     Projection::new("counts", 2)
         .table(
@@ -41,7 +41,7 @@ pub(crate) fn a_raised_version_takes_over_by_itself<P: Place>(place: &P) {
     let new = start_doubled(place.open(), eager());
     eventually("the switch", || live(place) == 2);
     assert_eq!(seen(place).first().unwrap(), "tenant-000/x0=6");
-    // Both hear of it soon; now they know.
+    // Both engines would soon hear of the switch. These calls make sure that they know it now.
     assert!(old.admin().builds("counts").is_ok() && new.admin().builds("counts").is_ok());
     let pushed = old.push(&[count("tenant-000", "x0", 1)]).unwrap();
     for engine in [&old, &new] {
@@ -52,7 +52,7 @@ pub(crate) fn a_raised_version_takes_over_by_itself<P: Place>(place: &P) {
     let record = &new.admin().commands(Some("counts"), 1).unwrap()[0];
     assert_eq!((record.command.kind(), &*record.who), ("rebuild", "readside"));
     eventually("the record", || new.admin().commands(Some("counts"), 1).unwrap()[0].state == CommandState::Done);
-    // The old one is run by a process, which stays as it is; its tables must not go.
+    // A process runs the old version and keeps it current, so its tables must not go.
     match new.admin().drop_old("counts", &by()) {
         Err(OperateError::Answered { error }) => assert!(error.contains("version 1 is run by"), "{error}"),
         other => panic!("{other:?}"),
@@ -75,7 +75,7 @@ pub(crate) fn a_raised_version_waits_if_told_to<P: Place>(place: &P) {
     };
     eventually("the new version", is_ready);
     assert_eq!(live(place), 1);
-    // Readers see version 1, and that is what is waited for.
+    // Readers see version 1, so the wait is for version 1.
     let pushed = new.push(&[count("tenant-000", "x0", 1)]).unwrap();
     new.await_pushed("counts", &pushed, LONG).unwrap();
     assert_eq!(seen(place).first().unwrap(), "tenant-000/x0=4");
@@ -91,7 +91,7 @@ pub(crate) fn an_old_version_is_gone_back_to_by_name<P: Place>(place: &P) {
     let new = start_doubled(place.open(), eager());
     eventually("the switch", || live(place) == 2);
     eventually("its record", || new.admin().commands(None, 1).unwrap()[0].state == CommandState::Done);
-    // Version 1 is run, so that it is current.
+    // An engine runs version 1, so it is current.
     new.admin().back("counts", false, &by()).unwrap();
     assert_eq!((live(place), seen(place).first().unwrap().as_str()), (1, "tenant-000/x0=3"));
     new.admin().switch("counts", &by()).unwrap();
@@ -106,13 +106,14 @@ pub(crate) fn an_old_version_is_gone_back_to_by_name<P: Place>(place: &P) {
     new.admin().back("counts", true, &by()).unwrap();
     assert_eq!((live(place), seen(place).first().unwrap().as_str()), (1, "tenant-000/x0=3"));
     assert_eq!(place.query("SELECT count(*) FROM counts_log"), ["8"], "its second table is there again");
-    // Its code brings it up to date.
+    // The code of version 1 brings it up to date.
     let old = start(place.open(), eager());
     old.await_pushed("counts", &pushed, LONG).unwrap();
     assert_eq!(seen(place).first().unwrap(), "tenant-000/x0=4");
 }
 
-// Contract: C6: nobody tells of the switch; an engine that knows that there may be one looks before it says that all is there.
+// Contract: C6: no notification tells of the switch. An engine that knows of a possible switch checks before it says
+// that all is there.
 both!(what_is_waited_for_is_what_readers_see);
 pub(crate) fn what_is_waited_for_is_what_readers_see<P: Place>(place: &P) {
     let old = start(place.open(), crate::lazy());
@@ -131,7 +132,7 @@ pub(crate) fn what_is_waited_for_is_what_readers_see<P: Place>(place: &P) {
     }
 }
 
-/// Waits until each process has said for longer than a lease that it is alive, or has been silent for that long.
+/// Waits until each process has reported for longer than a lease that it is alive, or has been silent for that long.
 fn a_lease_later<P: Place>(place: &P) {
     let beat = || place.query("SELECT max(alive_until) FROM readside.members");
     for _ in 0..5 {
@@ -140,12 +141,12 @@ fn a_lease_later<P: Place>(place: &P) {
     }
 }
 
-/// How many commands were ever asked for.
+/// How many commands there are on record.
 fn asked<P: Place>(place: &P) -> usize {
     place.query("SELECT kind FROM readside.commands").len()
 }
 
-/// Readers see a version that no engine runs: as this engine tells it.
+/// What this engine says if readers see a version that no engine runs.
 fn unfed(engine: &Engine) -> Option<String> {
     engine.health().unwrap().projections.remove(0).unfed
 }
@@ -154,7 +155,7 @@ fn if_asked() -> EngineConfig {
     eager().auto_switch(false)
 }
 
-// Contract: B1, L11: the code is rolled back, and the newer one is deployed again.
+// Contract: B1, L11: the code is rolled back, and then the newer version is deployed again.
 both!(a_version_that_was_live_before_takes_over_by_itself);
 pub(crate) fn a_version_that_was_live_before_takes_over_by_itself<P: Place>(place: &P) {
     let old = start(place.open(), eager());
@@ -193,7 +194,7 @@ pub(crate) fn a_version_that_nobody_runs_is_named<P: Place>(place: &P) {
     old.shutdown(LONG).unwrap();
     new.shutdown(LONG).unwrap();
     let is_told = |engine: &Engine, words: [&str; 2]| {
-        // It is known from the start.
+        // The engine knows it from the start.
         let text = unfed(engine).unwrap();
         assert!(words.iter().all(|word| text.contains(word)), "{text}");
         let pushed = engine.push(&[count("tenant-000", "x0", 1)]).unwrap();
@@ -222,7 +223,7 @@ pub(crate) fn a_version_that_nobody_runs_is_named<P: Place>(place: &P) {
     assert_eq!((live(place), seen(place).remove(0), unfed(&new)), (2, "tenant-000/x0=10".to_owned(), None));
 }
 
-// Contract: B1: one engine that runs what readers see is enough for all to stay as it is.
+// Contract: B1: if one engine runs the version that readers see, readers keep that version.
 both!(two_versions_alive_leave_readers_where_they_are);
 pub(crate) fn two_versions_alive_leave_readers_where_they_are<P: Place>(place: &P) {
     let old = start(place.open(), eager());
@@ -230,13 +231,13 @@ pub(crate) fn two_versions_alive_leave_readers_where_they_are<P: Place>(place: &
     let new = start_doubled(place.open(), eager());
     eventually("the switch", || live(place) == 2);
     eventually("the end of the rebuild", || new.admin().commands(None, 1).unwrap()[0].state == CommandState::Done);
-    // The old version's service is started again, so that it is the newest.
+    // The service of the old version starts again, so it is the newest process.
     old.shutdown(LONG).unwrap();
     let old = start(place.open(), eager());
     let before = asked(place);
     a_lease_later(place);
     assert_eq!((live(place), asked(place), unfed(&old)), (2, before, None));
-    // With the last engine of version 2 readers go back; they do not change again when one comes.
+    // When the last engine of version 2 ends, readers go back. When such an engine starts again, they do not change.
     new.shutdown(LONG).unwrap();
     eventually("the way back", || live(place) == 1);
     eventually("the end of the rebuild", || old.admin().commands(None, 1).unwrap()[0].state == CommandState::Done);
@@ -246,7 +247,8 @@ pub(crate) fn two_versions_alive_leave_readers_where_they_are<P: Place>(place: &
     assert_eq!((live(place), asked(place), unfed(&old), unfed(&new)), (1, before, None, None));
 }
 
-// Contract: B1: of several engines that ask for the switch of their version, one may come when it is done.
+// Contract: B1: several engines ask for the switch to their version. One of them may be late, when the switch is
+// done.
 both!(what_is_live_already_is_not_built_again);
 pub(crate) fn what_is_live_already_is_not_built_again<P: Place>(place: &P) {
     let engine = start(place.open(), eager());
@@ -257,7 +259,7 @@ pub(crate) fn what_is_live_already_is_not_built_again<P: Place>(place: &P) {
     assert_eq!(engine.admin().builds("counts").unwrap().len(), 1);
 }
 
-// Contract: B1: who goes back to where a version stands has decided.
+// Contract: B1: a person who goes back to a version has decided for it.
 both!(what_a_person_went_back_to_stays);
 pub(crate) fn what_a_person_went_back_to_stays<P: Place>(place: &P) {
     let old = start(place.open(), eager());

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::Fixture;
 
-/// How much was taken, as its events say, and which of them it saw.
+/// How much was taken according to the events, and which events the fold saw.
 #[derive(Debug, Default)]
 pub(crate) struct Stock {
     taken: u64,
@@ -52,7 +52,7 @@ fn a_decision_sees_all_events_of_its_aggregate(fixture: &Fixture) {
     fixture.store.push(&others).unwrap();
     let first = fixture.store.decide("s1", &mut takes(2000, 1)).unwrap();
     assert_eq!((first[0].version(), first[0].position()), (1, 3));
-    // More than one page, partly archived, one erased.
+    // The events fill more than one page. Some are archived, and one is erased.
     fixture.store.push(&(0..1100).map(|_| take(1)).collect::<Vec<_>>()).unwrap();
     let by = By::new("a test", "a test");
     fixture.store.archived(&Archival::before(SystemTime::now()).instance("a"), &by);

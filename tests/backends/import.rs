@@ -1,4 +1,4 @@
-//! Events that keep what they were elsewhere: Contract: A1, A2, L10 on every backend.
+//! Events that keep the ids and times that they had elsewhere: Contract: A1, A2, L10 on every backend.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::Fixture;
 use crate::push::command;
 
-/// So many seconds after a day in 2023.
+/// This many seconds after a day in 2023.
 fn at(seconds: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000 + seconds)
 }
@@ -65,7 +65,7 @@ fn times_never_go_back(fixture: &Fixture) {
     import(&[("a", 5)]).unwrap();
     let now = fixture.store.push(&[command("a", "u", "t")]).unwrap()[0].created_at();
     assert_eq!(back(import(&[("a", 5)])), (0, "a".to_owned(), at(5), now));
-    // One without its own time takes that of the clock, which those behind it cannot go below either.
+    // An event without a given time takes the clock's time. Later events cannot have an earlier time.
     let given = fixture.store.import(&[command("b", "u", "t"), command("b", "u", "t").created_at(at(2))]);
     assert_eq!(back(given).0, 1);
     let count = |instance| fixture.store.filter(&Query::new().or(SubQuery::new().instance(instance))).unwrap().len();
@@ -84,7 +84,7 @@ fn times_to_come_are_refused(fixture: &Fixture) {
     assert!(fixture.store.filter(&Query::new()).unwrap().is_empty());
 }
 
-// Contract: L10: the id of an event stands for it.
+// Contract: L10: the id of an event identifies it.
 both!(an_id_exists_once_in_an_instance);
 fn an_id_exists_once_in_an_instance(fixture: &Fixture) {
     let import = |instance: &str, ids: &[Uuid]| {
@@ -106,7 +106,7 @@ fn an_id_exists_once_in_an_instance(fixture: &Fixture) {
     assert!(matches!(nil, Err(PushError::Invalid { field: "id", source: InvalidEvent::Empty, .. })), "{nil:?}");
 }
 
-// Contract: A1: nobody brings times unasked.
+// Contract: A1: only an import may bring times.
 both!(a_push_refuses_what_only_an_import_keeps);
 fn a_push_refuses_what_only_an_import_keeps(fixture: &Fixture) {
     let field = |event: NewEvent| match fixture.store.push(&[command("a", "u", "t"), event]) {

@@ -1,4 +1,4 @@
-//! Conditions on JSON documents, and copies onto one key: what one database says, all say.
+//! Conditions on JSON documents, and copies of several rows onto one key. Both databases give the same results.
 
 use readside::prelude::*;
 
@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::Fixture;
 
-/// Writes of one event; none that fails leaves anything behind.
+/// Applies the statement of one event. A failing statement leaves nothing behind.
 fn apply(fixture: &Fixture, projection: &Projection, statement: Reduced) -> Result<(), error::StoreError> {
     let statement = statement.unwrap();
     fixture.models().transaction(&mut |tx| tx.apply_one(projection, "a", &statement))
@@ -26,7 +26,7 @@ fn copies() -> Projection {
         .on_raw("thing", "thing.copied", |_| noop())
 }
 
-// Contract: B2: which of several rows would stay is chance, so that none is taken.
+// Contract: B2: which of several rows stays would be chance, so the copy is refused.
 both!(rows_copied_onto_one_key_are_refused);
 pub(crate) fn rows_copied_onto_one_key_are_refused(fixture: &Fixture) {
     let projection = copies();
@@ -54,7 +54,7 @@ pub(crate) fn rows_copied_onto_one_key_are_refused(fixture: &Fixture) {
     };
     let row = |id: &str, n: i64| (Value::from(id), Value::from(n));
     assert_eq!(rows(), [row("x", 1), row("y", 2), row("z", 2)]);
-    // One row for each key; NULL meets nothing.
+    // There is one row for each key. NULL matches nothing.
     for one_each in [
         copy(["id"], ["id", "n"], [source_column("id"), source_value(7)], [gt("n", 1)]),
         copy(["id"], ["id", "n"], [source_value("new"), source_column("n")], [eq("name", "ada")]),
@@ -82,7 +82,7 @@ mod alike {
             .on_raw("thing", "thing.told", |_| noop())
     }
 
-    /// A document of few parts, so that many are equal, and written in many ways.
+    /// A document of few parts, so that many are equal. It is written in many spellings.
     fn any_json(random: &mut Random, depth: usize) -> String {
         const LEAVES: [&str; 23] = [
             "null",
@@ -144,7 +144,7 @@ mod alike {
         }
     }
 
-    // Contract: B3: documents are compared by their meaning, whatever they are written like.
+    // Contract: B3: documents are compared by their meaning, however they are spelled.
     #[test]
     fn conditions_on_documents_mean_the_same_on_both_databases() {
         let stores = [crate::sqlite(), crate::postgres()];

@@ -1,7 +1,7 @@
-//! One suite for the store traits, run on every backend; a backend brings only its constructor.
+//! One suite for the store traits, which runs on every backend. A backend only adds its constructor.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
-/// Beside a test function: runs it on each database.
+/// Stands above a test function, and runs it on each database.
 macro_rules! both {
     ($test:ident) => {
         mod $test {
@@ -44,7 +44,7 @@ use std::sync::Arc;
 use readside::store::ProjectionStore;
 use readside::{EventStore, Projection, Value};
 
-/// What every backend is.
+/// The traits of every backend.
 pub(crate) trait Store: EventStore + ProjectionStore {
     fn rows(&self, projection: &Projection, table: &str) -> Vec<Vec<(String, Value)>>;
     fn all(&self, query: readside::query::Query, page: usize) -> Vec<(String, i64)>;
@@ -102,7 +102,7 @@ impl Store for readside::PostgresStore {
     }
 }
 
-/// The store itself, for what is generic.
+/// The store itself, for generic code.
 pub(crate) enum Which {
     #[cfg(feature = "sqlite")]
     Sqlite(readside::SqliteStore),
@@ -110,7 +110,7 @@ pub(crate) enum Which {
     Postgres(readside::PostgresStore),
 }
 
-/// A fresh store, and what keeps its database alive.
+/// A new store, and the owner of its database.
 pub(crate) struct Fixture {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) which: Which,

@@ -1,4 +1,4 @@
-//! What a person does about failures, on every backend: Contract: H2, H3, B5.
+//! What a person does about failed events, on every backend: Contract: H2, H3, B5.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -20,7 +20,8 @@ impl Payload for Put {
     const TYPE: &str = "item.put";
 }
 
-/// Keeps the last value and counts the changes, so that order and number show. Values below `-mended` are refused.
+/// Keeps the last value and counts the changes, so that the order and the number of changes show. Values below
+/// `-mended` are refused.
 fn items(mended: &Arc<AtomicI64>) -> Projection {
     let mended = mended.clone();
     Projection::new("items", 1)
@@ -68,12 +69,12 @@ impl Bench<'_> {
         self.fixture.store.push(&values.iter().map(put).collect::<Vec<_>>()).unwrap();
     }
 
-    /// Refuses only values below this one from now on.
+    /// From now on, only values below this one are refused.
     fn mend(&self, up_to: i64) {
         self.mended.store(-up_to, Ordering::SeqCst);
     }
 
-    /// `id=value(changes)` of every row.
+    /// `id=value(changes)` for every row.
     fn rows(&self) -> Vec<String> {
         let number = |value: &Value| if let Value::Integer(number) = value { *number } else { panic!("{value:?}") };
         let id = |value: &Value| if let Value::Text(text) = value { text.clone() } else { panic!("{value:?}") };
@@ -87,7 +88,7 @@ impl Bench<'_> {
     }
 }
 
-/// Where a retry ended, and how many it applied before.
+/// Where a retry failed, and how many events it applied before.
 fn still_fails(outcome: Result<RetryOutcome, FailureError>) -> (i64, u64) {
     match outcome {
         Err(FailureError::StillFails { position, applied, .. }) => (position, applied),
@@ -97,7 +98,7 @@ fn still_fails(outcome: Result<RetryOutcome, FailureError>) -> (i64, u64) {
 
 use FailureStatus::{Behind, Parked, Skipped, Stopped};
 
-// Contract: H2: only the aggregate of the failing event is held back, in order.
+// Contract: H2: a failing event holds back only its aggregate, in order.
 both!(a_parked_event_holds_back_its_aggregate_only);
 pub(crate) fn a_parked_event_holds_back_its_aggregate_only(fixture: &Fixture) {
     let bench = bench(fixture, Policy::Park);
@@ -116,7 +117,7 @@ pub(crate) fn a_parked_event_holds_back_its_aggregate_only(fixture: &Fixture) {
     assert_eq!((next.len(), next[0].attempt.position), (1, 7));
 }
 
-// Contract: H3: what was parked is applied in order, each once, and the record of who did it stays.
+// Contract: H3: parked events are applied in order, each once, and the record of who did it stays.
 both!(a_retry_applies_what_was_parked_in_order);
 pub(crate) fn a_retry_applies_what_was_parked_in_order(fixture: &Fixture) {
     let bench = bench(fixture, Policy::Park);
@@ -136,7 +137,7 @@ pub(crate) fn a_retry_applies_what_was_parked_in_order(fixture: &Fixture) {
     assert_eq!(who, [(2, Action::Retry, "bob"), (2, Action::Retry, "ada")]);
 }
 
-// Contract: H3: the next poison event behind it becomes the one that is parked.
+// Contract: H3: the next poison event behind a parked one is parked in its turn.
 both!(a_second_poison_event_is_parked_in_its_turn);
 pub(crate) fn a_second_poison_event_is_parked_in_its_turn(fixture: &Fixture) {
     let bench = bench(fixture, Policy::Park);
@@ -149,7 +150,7 @@ pub(crate) fn a_second_poison_event_is_parked_in_its_turn(fixture: &Fixture) {
     assert_eq!((bench.rows(), bench.held()), (vec!["x=4(3)".to_owned()], vec![]));
 }
 
-// Contract: H3: a retry that was cut off is taken up by any event of the aggregate, also by one that is done.
+// Contract: H3: any event of the aggregate lets a retry go on that was cut off, also an event that is done.
 both!(any_event_of_an_aggregate_takes_a_retry_up);
 pub(crate) fn any_event_of_an_aggregate_takes_a_retry_up(fixture: &Fixture) {
     let bench = bench(fixture, Policy::Park);
@@ -172,7 +173,7 @@ pub(crate) fn any_event_of_an_aggregate_takes_a_retry_up(fixture: &Fixture) {
     assert_eq!((mended.applied, mended.went_on), (2, Some(8)), "it waited behind the one that is parked");
 }
 
-// Contract: H3: what is refused again is told, all of it.
+// Contract: H3: the report names every event that is refused again.
 both!(a_retry_of_all_names_what_fails_again);
 pub(crate) fn a_retry_of_all_names_what_fails_again(fixture: &Fixture) {
     let bench = bench(fixture, Policy::Park);
@@ -193,7 +194,7 @@ pub(crate) fn a_retry_of_all_names_what_fails_again(fixture: &Fixture) {
     assert_eq!((mended.applied, mended.before, mended.after), (4, 4, 0));
 }
 
-// Contract: H3: many aggregates are mended by few transactions, and one that is refused again keeps none of them.
+// Contract: H3: few transactions repair many aggregates, and one that is refused again blocks none of the others.
 both!(a_retry_of_all_mends_many_aggregates_together);
 pub(crate) fn a_retry_of_all_mends_many_aggregates_together(fixture: &Fixture) {
     let bench = bench(fixture, Policy::Park);
@@ -220,7 +221,8 @@ pub(crate) fn a_retry_of_all_mends_many_aggregates_together(fixture: &Fixture) {
     assert_eq!(bench.held(), []);
 }
 
-// Contract: H3: what the database refuses of one aggregate, and what is cut off, leaves the others and their order.
+// Contract: H3: if the database refuses one aggregate, or cuts the work off, the others keep their order and are
+// repaired.
 both!(a_retry_of_all_goes_on_where_the_database_refuses);
 pub(crate) fn a_retry_of_all_goes_on_where_the_database_refuses(fixture: &Fixture) {
     let mended = Arc::new(AtomicI64::new(0));
@@ -229,7 +231,7 @@ pub(crate) fn a_retry_of_all_goes_on_where_the_database_refuses(fixture: &Fixtur
         .table(Table::new("limits").column(text("id")).column(integer("value")).primary_key(["id"]))
         .on(move |e, p: Put| match p.value {
             _ if known.load(Ordering::SeqCst) == 0 => Err(ReduceError::new("not yet")),
-            // It is there already.
+            // The row exists already.
             9 => multi([create([set("id", "i0"), set("value", 9)])]),
             value => upsert(["id"], [set("id", e.aggregate_id()), set("value", value)]),
         });
@@ -251,7 +253,7 @@ pub(crate) fn a_retry_of_all_goes_on_where_the_database_refuses(fixture: &Fixtur
     assert_eq!(rows, [("i0", 1), ("i1", 1), ("i3", 3)].map(|(id, n)| (Value::from(id), Value::from(n))));
 }
 
-// Contract: H3: whatever lies between the events of an aggregate.
+// Contract: H3: other events may lie between the events of an aggregate.
 both!(an_aggregate_among_many_others_is_mended);
 pub(crate) fn an_aggregate_among_many_others_is_mended(fixture: &Fixture) {
     let bench = bench(fixture, Policy::Park);
@@ -267,7 +269,7 @@ pub(crate) fn an_aggregate_among_many_others_is_mended(fixture: &Fixture) {
     assert_eq!((bench.rows(), bench.held()), (vec!["x=20(21)".to_owned(), "y=19(210)".to_owned()], vec![]));
 }
 
-// Contract: H3: also when there is more behind it than one transaction takes.
+// Contract: H3: this holds too if more events wait than one transaction takes.
 both!(a_long_queue_behind_a_parked_event_is_applied_once);
 pub(crate) fn a_long_queue_behind_a_parked_event_is_applied_once(fixture: &Fixture) {
     let bench = bench(fixture, Policy::Park);
@@ -282,7 +284,7 @@ pub(crate) fn a_long_queue_behind_a_parked_event_is_applied_once(fixture: &Fixtu
     assert_eq!((bench.rows(), bench.held()), (vec!["x=5299(1501)".to_owned()], vec![]));
 }
 
-// Contract: H3: an instance that is stopped goes on with the event, or without it.
+// Contract: H3: a stopped instance goes on with the event, or without it.
 both!(a_stopped_instance_goes_on_when_a_person_says_so);
 pub(crate) fn a_stopped_instance_goes_on_when_a_person_says_so(fixture: &Fixture) {
     let bench = bench(fixture, Policy::Stop);
@@ -299,7 +301,7 @@ pub(crate) fn a_stopped_instance_goes_on_when_a_person_says_so(fixture: &Fixture
     assert_eq!((bench.rows(), bench.held()), (vec!["x=4(3)".to_owned()], vec![]));
 }
 
-// Contract: H3: a skipped event can be applied late, or given up for good.
+// Contract: H3: a skipped event can be applied later, or given up for good.
 both!(a_skipped_event_can_be_applied_late);
 pub(crate) fn a_skipped_event_can_be_applied_late(fixture: &Fixture) {
     let bench = bench(fixture, Policy::Skip);
@@ -314,7 +316,7 @@ pub(crate) fn a_skipped_event_can_be_applied_late(fixture: &Fixture) {
     assert_eq!((bench.rows(), bench.held()), (vec!["x=4(2)".to_owned(), "y=-1(1)".to_owned()], vec![]));
 }
 
-// Contract: H2: attempts and waits are kept with the read model; a new process goes on counting.
+// Contract: H2: attempts and waits are stored with the read model, so a new process goes on counting.
 both!(a_restart_goes_on_counting);
 pub(crate) fn a_restart_goes_on_counting(fixture: &Fixture) {
     let bench = bench(fixture, Policy::Park);
@@ -333,7 +335,7 @@ pub(crate) fn a_restart_goes_on_counting(fixture: &Fixture) {
     assert_eq!(bench.held(), [(1, Parked, 3), (2, Behind, 0)]);
 }
 
-/// One event type for each way to fail, as its class says; `value` other than 0 is well.
+/// One event type for each class of failure. The event succeeds if `value` is not 0.
 fn fails(class: FailureClass, calls: &Arc<AtomicI64>) -> Projection {
     let calls = calls.clone();
     Projection::new("items", 1)
@@ -360,7 +362,8 @@ fn fails(class: FailureClass, calls: &Arc<AtomicI64>) -> Projection {
         })
 }
 
-// Contract: H2: reducers are pure, so what they refuse once they refuse always: nobody waits for another attempt.
+// Contract: H2: reducers are pure, so an event that a reducer refused once it always refuses. No one waits for
+// another attempt.
 both!(what_waiting_does_not_mend_is_parked_at_once);
 pub(crate) fn what_waiting_does_not_mend_is_parked_at_once(fixture: &Fixture) {
     let lasting = [FailureClass::Reducer, FailureClass::Panic, FailureClass::Statement, FailureClass::Data];

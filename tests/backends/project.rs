@@ -60,7 +60,7 @@ fn rename(instance: &str, id: &str, name: &str) -> NewEvent {
     NewEvent::new(instance, id, &Renamed { name: name.into() })
 }
 
-/// Rows as texts, without caring which backend it is.
+/// Rows as texts, in the same form for every backend.
 fn rows(fixture: &Fixture, projection: &Projection, table: &str) -> Vec<String> {
     let show = |(name, value): &(String, Value)| format!("{name}={value:?}");
     let rows = fixture.read_rows(projection, table);
@@ -163,7 +163,7 @@ pub(crate) fn a_skipped_event_leaves_the_rest(fixture: &Fixture) {
     assert_eq!(classes, [(2, FailureClass::Reducer), (3, FailureClass::Constraint)]);
 }
 
-/// Shows another store's id.
+/// Returns the id of another store.
 struct Exchanged;
 
 impl Faults for Exchanged {

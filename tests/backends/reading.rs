@@ -1,4 +1,4 @@
-//! Reads that a service writes, on every backend: Contract: A10.
+//! Queries that a service writes, on every backend: Contract: A10.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::{Fixture, Which};
 
-/// With the store itself, of either kind.
+/// Runs code with the store itself, of either kind.
 macro_rules! with_store {
     ($fixture:expr, $store:ident => $body:expr) => {
         match &$fixture.which {
@@ -93,7 +93,7 @@ fn key(n: i64) -> Uuid {
     Uuid::from_u128(u128::from(n.unsigned_abs()) << 100 | 5)
 }
 
-/// So many facts of a tenant, and one of another.
+/// Stores this many facts of a tenant, and one fact of another tenant.
 fn fill(fixture: &Fixture, count: usize) {
     let handler =
         ProjectionHandler::new(fixture.source(), fixture.models(), facts(), HandlerConfig::default()).unwrap();
@@ -118,7 +118,7 @@ fn rows_decode_alike(fixture: &Fixture) {
     assert_eq!((one.share, &one.data), (0.5, &Shape { b: 1.5, a: vec![Some(1), None] }));
     assert_eq!((&one.raw, one.at, one.key), (&vec![0, 255, 7], at(1), key(1)));
     assert_eq!((&one.tags, &one.none), (&vec!["\"ü\"".to_owned(), String::new(), "null".to_owned()], &None));
-    // Types that take whatever comes get the same from both databases.
+    // Types that accept any value get the same values from both databases.
     let sql = "SELECT n, yes, share, data, at, tags, key, none FROM facts WHERE instance_id = $instance AND id = $1";
     let any: Vec<BTreeMap<String, serde_json::Value>> =
         with_store!(fixture, store => store.query_as("acme", sql, &["1".into()])).unwrap();
@@ -157,7 +157,7 @@ struct Exact {
     color: Color,
 }
 
-// Contract: A10: money, days and lists decode into the types that they were made from.
+// Contract: A10: money, days and lists decode into the types that they were written from.
 both!(exact_types_decode_alike);
 fn exact_types_decode_alike(fixture: &Fixture) {
     let table = Table::new("exact")
@@ -396,7 +396,7 @@ fn expressions_are_what_is_asked_for(fixture: &Fixture) {
     assert_eq!(parts, [1.5]);
 }
 
-// Contract: A10, B4: nobody reads the rows of all tenants by mistake.
+// Contract: A10, B4: a query cannot read the rows of all tenants by mistake.
 both!(a_read_is_about_one_tenant);
 fn a_read_is_about_one_tenant(fixture: &Fixture) {
     fill(fixture, 3);
@@ -456,7 +456,7 @@ fn a_row_that_does_not_fit_is_named_without_its_values(fixture: &Fixture) {
     }
 }
 
-/// Numbers without end.
+/// A query whose rows never end.
 const ENDLESS: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n";
 
 #[derive(Debug)]
@@ -487,7 +487,7 @@ fn a_stream_holds_a_part_at_a_time(fixture: &Fixture) {
     ));
     streamed.unwrap();
     assert_eq!(seen, (101..=698).collect::<Vec<i64>>());
-    // One that never ends is read as far as is wanted.
+    // The caller reads an endless query as far as it wants.
     let mut last = 0;
     let stopped = with_store!(fixture, store => store.stream_all_as(ENDLESS, &[], |i: i64| {
         last = i;
@@ -531,7 +531,7 @@ both!(a_lent_connection_only_reads);
 fn a_lent_connection_only_reads(fixture: &Fixture) {
     fill(fixture, 2);
     let generation = fixture.store.generation();
-    // More often than there are connections.
+    // More calls than there are connections.
     for _ in 0..30 {
         let count: i64 = match &fixture.which {
             #[cfg(feature = "sqlite")]
@@ -562,7 +562,7 @@ fn a_lent_connection_only_reads(fixture: &Fixture) {
     assert_eq!(found.len(), 2);
 }
 
-// Contract: A4, A10: rows and events by one pool.
+// Contract: A4, A10: rows and events are stored through one pool.
 both!(a_lent_transaction_stores_rows_and_events_together);
 fn a_lent_transaction_stores_rows_and_events_together(fixture: &Fixture) {
     let add = |id: &str, fails: bool| match &fixture.which {
@@ -600,7 +600,7 @@ fn a_lent_transaction_stores_rows_and_events_together(fixture: &Fixture) {
     fixture.store.push(&[NewEvent::raw("acme", "cart", "c4", "cart.opened")]).unwrap();
 }
 
-// Contract: A10: an error that is passed over is not taken for a commit.
+// Contract: A10: if the caller ignores an error, the transaction does not count as committed.
 #[cfg(feature = "postgres")]
 #[test]
 fn a_lent_transaction_that_failed_inside_is_not_committed() {
@@ -616,7 +616,7 @@ fn a_lent_transaction_that_failed_inside_is_not_committed() {
     assert!(matches!(missing, Err(QueryError::Store(error)) if error.kind() == StoreErrorKind::Schema));
 }
 
-// Contract: A10: a text of the service's own that writes is its own fault.
+// Contract: A10: if the service's own query writes, the query is at fault.
 #[cfg(feature = "postgres")]
 #[test]
 fn a_query_that_writes_is_refused_and_costs_no_connection() {

@@ -1,4 +1,4 @@
-//! Conditions joined by OR, look-ups, expected rows and reducers for every type: Contract: B1, B2, B3, H1.
+//! Conditions joined by OR, look-ups, expected rows, and reducers for every type: Contract: B1, B2, B3, H1.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use readside::{HandlerConfig, NewEvent, Policy, ProjectionHandler, error};
 
 use crate::Fixture;
 
-/// Customers, and orders that keep what their customer was called.
+/// Customers, and orders that keep the name of their customer.
 fn orders(reducer: impl Fn(&Event) -> Reduced + Send + Sync + 'static) -> Projection {
     Projection::new("orders", 1)
         .table(
@@ -31,7 +31,7 @@ fn orders(reducer: impl Fn(&Event) -> Reduced + Send + Sync + 'static) -> Projec
         .on_any(reducer)
 }
 
-/// Stores one event for each word, applies them, and gives the handler, whose rows are then read.
+/// Stores one event for each word, applies them, and returns the handler, so that the test can read its rows.
 fn applied(fixture: &Fixture, projection: &Projection, words: &[&str]) -> ProjectionHandler {
     let event = |word: &&str| NewEvent::raw("a", "thing", "x", word);
     fixture.store.push(&words.iter().map(event).collect::<Vec<_>>()).unwrap();
@@ -42,7 +42,7 @@ fn applied(fixture: &Fixture, projection: &Projection, words: &[&str]) -> Projec
     handler
 }
 
-/// `id customer state n` of every order.
+/// `id customer state n` for every order.
 fn rows(fixture: &Fixture, projection: &Projection) -> Vec<String> {
     let show = |value: &Value| match value {
         Value::Text(text) => text.clone(),
@@ -58,7 +58,7 @@ fn order(id: &str, state: &str, n: i64) -> Reduced {
     create([set("id", id), set("state", state), set("n", n)])
 }
 
-// Contract: B3: conditions are joined by OR, also inside each other, and over several columns at once; NULL is like NULL.
+// Contract: B3: conditions joined by OR, also nested, and over several columns at once. NULL equals NULL.
 both!(conditions_are_joined_by_or);
 pub(crate) fn conditions_are_joined_by_or(fixture: &Fixture) {
     let projection = orders(|e| match e.event_type() {
@@ -84,7 +84,7 @@ pub(crate) fn conditions_are_joined_by_or(fixture: &Fixture) {
     assert_eq!(rows(fixture, &projection), ["1 or open 2", "2 - open 103", "3 or shut 4"]);
 }
 
-// Contract: B2: what would mean every row, or cannot be, is refused when it is built.
+// Contract: B2: a condition that means every row, or cannot hold, is refused when it is built.
 #[test]
 fn conditions_that_cannot_be_are_refused() {
     let refused = |reduced: Reduced| reduced.unwrap_err().to_string();
@@ -97,7 +97,7 @@ fn conditions_that_cannot_be_are_refused() {
     assert!(refused(multi([delete([eq("id", 1)])]).expect_rows(1)).contains("not of multi"));
 }
 
-// Contract: B2, H1: a look-up names one row by a key, of the type that the column has.
+// Contract: B2, H1: a look-up names one row by a key, with values of the column's type.
 #[test]
 fn a_look_up_that_names_no_row_fails_its_event() {
     let failure = |value: fn() -> Assignment| {
@@ -115,7 +115,8 @@ fn a_look_up_that_names_no_row_fails_its_event() {
     assert!(failure(|| look_up("customer", "nobody", "name", [eq("id", "c")])).error.contains("no table \"nobody\""));
 }
 
-// Contract: B3: a look-up sees what the events before it wrote, also those of the same batch, in every kind of statement.
+// Contract: B3: a look-up sees the writes of the events before it, also those of the same batch, in every kind of
+// statement.
 both!(a_row_takes_over_what_another_one_holds);
 pub(crate) fn a_row_takes_over_what_another_one_holds(fixture: &Fixture) {
     let name = |key: Condition| look_up("customer", "customers", "name", [key]);
@@ -141,7 +142,8 @@ pub(crate) fn a_row_takes_over_what_another_one_holds(fixture: &Fixture) {
     assert_eq!(failed, [(8, FailureClass::Constraint)], "where it may not be NULL, the event fails");
 }
 
-// Contract: H1, B5: a statement that meets another number of rows fails its event, by class and with what was met.
+// Contract: H1, B5: if a statement meets an unexpected number of rows, its event fails with that class, and the error
+// says the number.
 both!(expected_rows_are_insisted_on);
 pub(crate) fn expected_rows_are_insisted_on(fixture: &Fixture) {
     let projection = orders(|e| match e.event_type() {
@@ -169,7 +171,7 @@ pub(crate) fn expected_rows_are_insisted_on(fixture: &Fixture) {
     assert_eq!(failed, [(4, class, late.as_str()), (5, class, &many), (6, class, &copied)]);
 }
 
-// Contract: L11: missed rows are counted, where the database tells of them.
+// Contract: L11: missed rows are counted where the database reports them.
 both!(missed_updates_are_counted);
 pub(crate) fn missed_updates_are_counted(fixture: &Fixture) {
     let projection = orders(|e| match e.event_type() {

@@ -1,4 +1,4 @@
-//! Several tables, schemas, free SQL, and long reads: Contract: A5, B1, B2, B5, I2.
+//! Several tables, schemas, custom SQL, and long reads: Contract: A5, B1, B2, B5, I2.
 
 use readside::error::SetupError;
 use readside::failure::FailureClass;
@@ -9,14 +9,14 @@ use readside::{HandlerConfig, NewEvent, Policy, ProjectionHandler};
 use crate::Fixture;
 
 fn handler(fixture: &Fixture, projection: &Projection) -> ProjectionHandler {
-    // What fails is told, and not passed over.
+    // A failure is reported, not skipped.
     let config = HandlerConfig::default().retries(0).policy(Policy::Stop);
     let handler = ProjectionHandler::new(fixture.source(), fixture.models(), projection.clone(), config).unwrap();
     handler.setup().unwrap();
     handler
 }
 
-/// Orders with lines, in a schema; the first table is the primary one.
+/// Orders with lines, in a schema. The first table is the primary one.
 fn orders() -> Projection {
     Projection::new("orders", 2)
         .schema("shop \"x\"")
@@ -98,7 +98,8 @@ pub(crate) fn a_table_that_was_changed_by_hand_is_reported(fixture: &Fixture) {
     fixture.store.setup(&[&things(2)]).unwrap();
 }
 
-// Contract: A8, B2: what a column cannot hold is refused alike, also where SQL of the service's own brings it.
+// Contract: A8, B2: a value that a column cannot hold is refused in the same way, also if the service's own SQL
+// brings it.
 both!(own_sql_stores_what_the_columns_hold);
 pub(crate) fn own_sql_stores_what_the_columns_hold(fixture: &Fixture) {
     const SETS: [(&str, &str); 5] = [
@@ -153,7 +154,7 @@ pub(crate) fn own_sql_stores_what_the_columns_hold(fixture: &Fixture) {
     }
 }
 
-/// Runs DDL in the store's own database, by a statement of a projection without tables.
+/// Runs DDL in the store's own database, through a projection without tables.
 fn alter(fixture: &Fixture, sql: &'static str) {
     let hand =
         Projection::new("hand", 1).sql("ddl", sql).on_raw("t", "by_hand", move |_| multi([exec::<Value>("ddl", [])]));
@@ -161,7 +162,7 @@ fn alter(fixture: &Fixture, sql: &'static str) {
     handler(fixture, &hand).trigger(&["hand"]).unwrap();
 }
 
-// Contract: A5: a long read in pages gives each event once, in order, also while events are added.
+// Contract: A5: a long read in pages returns each event once, in order, also while events are added.
 both!(a_stream_is_complete);
 pub(crate) fn a_stream_is_complete(fixture: &Fixture) {
     let push = |n: usize| {

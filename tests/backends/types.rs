@@ -1,4 +1,4 @@
-//! Types of columns: what each of them holds, and what it refuses, alike on both databases.
+//! Column types: what each of them holds and refuses, in the same way on both databases.
 
 use std::time::Duration;
 
@@ -32,12 +32,12 @@ fn orders() -> Table {
         .primary_key(["id"])
 }
 
-/// Builds the same statements each time.
+/// Builds the same statements at each call.
 trait Statements: Fn() -> Vec<Reduced> + Send + Sync + 'static {}
 
 impl<F: Fn() -> Vec<Reduced> + Send + Sync + 'static> Statements for F {}
 
-/// Does the statement of this place for each event, whose aggregate's id is the place.
+/// For each event, runs the statement at the index that is the id of its aggregate.
 fn doing(table: Table, statements: impl Statements) -> Projection {
     let at = |event: &Event| event.aggregate_id().parse::<usize>().unwrap();
     Projection::new("orders", 1)
@@ -45,7 +45,7 @@ fn doing(table: Table, statements: impl Statements) -> Projection {
         .on_raw("order", "order.changed", move |event| statements().swap_remove(at(event)))
 }
 
-/// Applies each of the statements by its own event; the class and text of each one's failure.
+/// Applies each statement by its own event. Returns the class and the text of each failure.
 fn apply(fixture: &Fixture, table: Table, statements: impl Statements) -> Vec<Option<(FailureClass, String)>> {
     let count = statements().len();
     let projection = doing(table, statements);
@@ -76,7 +76,7 @@ fn change(id: &str, values: impl IntoIterator<Item = Assignment>) -> Reduced {
     update(values, [eq("id", id)])
 }
 
-/// Rows with defaults, given and changed values, made by an upsert, and with NULL.
+/// Rows made by an upsert: with defaults, given values, changed values, and NULL.
 fn changes() -> Vec<Reduced> {
     let ids = [1, 2].map(Uuid::from_u128);
     vec![
@@ -240,7 +240,7 @@ pub(crate) fn conditions_mean_numbers_and_days_and_not_how_they_are_written(fixt
     assert_eq!(row(fixture, orders(), "c")[0], Value::decimal("0.09"));
 }
 
-// Contract: A8, H1: the same class on both databases, in words that do not tell the value.
+// Contract: A8, H1: both databases give the same class, with an error text that does not show the value.
 both!(what_a_column_cannot_hold_fails_its_event);
 pub(crate) fn what_a_column_cannot_hold_fails_its_event(fixture: &Fixture) {
     let statements = || cases().into_iter().map(|(statement, ..)| statement);
@@ -255,7 +255,7 @@ pub(crate) fn what_a_column_cannot_hold_fails_its_event(fixture: &Fixture) {
     assert_eq!(row(fixture, orders(), "x")[0], Value::decimal("999.99"));
 }
 
-/// At the ends of the ranges.
+/// A row with values at the ends of the ranges.
 fn full_row() -> Reduced {
     let values = [
         set("price", Value::decimal("999.99")),
@@ -266,7 +266,7 @@ fn full_row() -> Reduced {
     new("x", values)
 }
 
-/// What fails, how, and in which words.
+/// Statements that fail, with the class and the text of the failure.
 fn cases() -> Vec<(Reduced, FailureClass, &'static str)> {
     use FailureClass as Class;
     let far = i64::MAX.unsigned_abs() + 1;
@@ -301,7 +301,7 @@ fn cases() -> Vec<(Reduced, FailureClass, &'static str)> {
         (change("x", [array_intersect("uuids", [1])]), Class::Statement, "not Integer as an item"),
         (delete([contains("state", "open")]), Class::Statement, "not an array"),
         (delete([lt("price", Value::decimal("0.001"))]), Class::Statement, "3 of them behind the point"),
-        // Only the database knows these sums.
+        // Only the database computes these sums.
         (change("x", [increment("price", Value::decimal("0.01"))]), Class::Data, ""),
         (change("x", [increment("took", Value::Duration(-1))]), Class::Data, ""),
         (change("x", [increment("n", -1)]), Class::Data, ""),
@@ -316,7 +316,8 @@ fn cases() -> Vec<(Reduced, FailureClass, &'static str)> {
     ]
 }
 
-// Contract: A8, B2: what a column cannot hold is refused alike, also where SQL of the service's own brings it.
+// Contract: A8, B2: a value that a column cannot hold is refused in the same way, also if the service's own SQL
+// brings it.
 both!(own_sql_stores_what_columns_of_these_types_hold);
 pub(crate) fn own_sql_stores_what_columns_of_these_types_hold(fixture: &Fixture) {
     let names = ["price", "day", "at", "took", "state", "numbers", "uuids"];
@@ -397,7 +398,7 @@ fn text_id() -> Column {
     text("id")
 }
 
-// Contract: A8: rows that were written have one form, whatever they were given as.
+// Contract: A8: a stored value has one form, however it was given.
 both!(keys_and_unique_columns_tell_values_and_not_spellings);
 pub(crate) fn keys_and_unique_columns_tell_values_and_not_spellings(fixture: &Fixture) {
     let table = || {

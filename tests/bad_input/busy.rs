@@ -1,4 +1,4 @@
-//! Locks held by others, and the end of all positions: Contract: A1, L4.
+//! Locks that others hold, and the last possible position: Contract: A1, L4.
 
 use readside::EventStore;
 use readside::error::{PushError, chain};
@@ -6,7 +6,7 @@ use readside::store::ProjectionStore;
 
 use crate::{PATIENCE, Store, command, positions};
 
-// Contract: A1: the error says for whom it waited, and that nothing was stored.
+// Contract: A1: the error says whom the push waited for, and that nothing was stored.
 both!(a_push_that_waits_too_long_says_for_whom);
 pub(crate) fn a_push_that_waits_too_long_says_for_whom<S: Store>(store: &S) {
     store.push(&[command("a", "0")]).unwrap();
@@ -39,7 +39,7 @@ pub(crate) fn positions_end_at_the_last_one<S: Store>(store: &S) {
     assert!(matches!(store.push(&[command("a", "2")]), Err(PushError::PositionsExhausted { .. })));
 }
 
-// Contract: A1: who holds the lock, and L4: another tenant is not held up.
+// Contract: A1: the error names the holder of the lock, and L4: another tenant is not held up.
 #[cfg(feature = "postgres")]
 #[test]
 fn the_holder_is_named_and_others_are_not_held_up() {
@@ -59,7 +59,8 @@ fn the_holder_is_named_and_others_are_not_held_up() {
     assert_eq!((positions(&store, "a"), positions(&store, "b")), (vec![1], vec![1, 2]));
 }
 
-/// A session by this name, which has locked the counter of an instance inside a savepoint that it released, as `push_in` does.
+/// A session with this name that has locked the counter of an instance. It did so inside a savepoint and released the
+/// savepoint, as `push_in` does.
 #[cfg(feature = "postgres")]
 fn holding(store: &crate::OnPostgres, name: &str, instance: &str) -> readside::postgres_driver::Client {
     let mut config: readside::postgres_driver::Config = store.database.url().parse().unwrap();
@@ -75,8 +76,8 @@ fn holding(store: &crate::OnPostgres, name: &str, instance: &str) -> readside::p
     client
 }
 
-// Contract: A1: neither an older session that holds another counter nor one that waits too is taken for the holder, also when the
-// counter is only being made.
+// Contract: A1: neither an older session that holds another counter nor a session that waits too is taken for the
+// holder. This holds also while the counter is being created.
 #[cfg(feature = "postgres")]
 #[test]
 fn of_several_sessions_the_holder_is_named() {
@@ -94,7 +95,7 @@ fn of_several_sessions_the_holder_is_named() {
             let commands = [command("a0", "1"), command(instance, "1")];
             let mut outcomes = vec![store.push(&commands)];
             store.transaction_of_ones_own(false, &mut |tx| {
-                // What the caller has locked itself is not what it waits for.
+                // The push does not wait for what its caller has locked.
                 let _ = tx.push(&[command("a0", "1")]).unwrap();
                 outcomes.push(tx.push(&commands).map(|pushed| pushed.events));
                 tx.sql("SELECT 1");
@@ -115,7 +116,8 @@ fn of_several_sessions_the_holder_is_named() {
     }
 }
 
-// Contract: A1: on a file it is a thread of this process, when it is one; a process that waits itself is none.
+// Contract: A1: on a file, the error names a thread of this process if one holds the lock. A process that waits
+// itself is not named.
 #[cfg(feature = "sqlite")]
 #[test]
 fn a_writer_of_this_process_is_named_and_no_other() {
@@ -147,7 +149,7 @@ fn a_writer_of_this_process_is_named_and_no_other() {
     });
 }
 
-// Contract: A1, A4: a transaction that has not begun to write waits for the file inside of the push.
+// Contract: A1, A4: a transaction that has not written yet waits for the file inside the push.
 #[cfg(feature = "sqlite")]
 #[test]
 fn a_push_into_a_transaction_that_cannot_write_yet_is_busy() {
@@ -173,7 +175,7 @@ fn a_push_into_a_transaction_that_cannot_write_yet_is_busy() {
     store.push_in(&transaction, &[command("a", "1")]).unwrap().token.fire();
 }
 
-// Contract: A1: times never decrease with positions, whatever the clock does.
+// Contract: A1: times never decrease with positions, even if the clock jumps back.
 #[cfg(feature = "sqlite")]
 #[test]
 fn a_clock_that_jumps_back_does_not_turn_times_round() {

@@ -1,4 +1,4 @@
-//! What pushes and reducers bring: Contract: A8, B4.
+//! Bad values in pushes and from reducers: Contract: A8, B4.
 
 use readside::error::{PushError, TriggerError};
 use readside::failure::FailureClass;
@@ -83,7 +83,7 @@ pub(crate) fn nothing_of_a_refused_push_is_stored<S: Store>(store: &S) {
     assert_eq!(positions(store, "a"), [0; 0]);
 }
 
-// Contract: A8, H1: never a stuck projection, and no other event lost.
+// Contract: A8, H1: the projection does not get stuck, and no other event is lost.
 both!(json_too_deep_for_a_column_fails_its_event_only);
 pub(crate) fn json_too_deep_for_a_column_fails_its_event_only<S: Store>(store: &S) {
     let table = Table::new("docs").column(text("id")).column(json("doc")).primary_key(["id"]);

@@ -1,4 +1,4 @@
-//! What a server answers to COMMIT, and what that says about the outcome: Contract: L6.
+//! What a server answers to COMMIT, and what the answer says about the outcome: Contract: L6.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use readside::{EventStore, HandlerConfig, ProjectionHandler};
 
 use crate::{OnPostgres, Store, command, names::people, shared};
 
-/// Has the server answer COMMIT with this code, the first time only.
+/// Makes the server answer COMMIT with this code, the first time only.
 fn fails_once_at_commit(client: &mut Client, table: &str, code: &str) {
     client
         .batch_execute(&format!(
@@ -24,8 +24,8 @@ fn fails_once_at_commit(client: &mut Client, table: &str, code: &str) {
         .unwrap();
 }
 
-// Contract: L6: proxies and distributed servers answer COMMIT so when they do not know either. Only what proves that the server
-// rolled back is taken for that.
+// Contract: L6: proxies and distributed servers give these answers to COMMIT when they do not know the outcome. Only
+// an answer that proves a rollback counts as one.
 #[test]
 fn a_commit_that_is_not_proved_to_be_rolled_back_is_not_known() {
     let store = OnPostgres::new();
@@ -55,7 +55,7 @@ fn a_commit_that_is_not_proved_to_be_rolled_back_is_not_known() {
     }
 }
 
-// Contract: L2, L6: what an unknown commit should have moved is read again, and then done again.
+// Contract: L2, L6: after an unknown commit, the state is read again, and the work is done again if needed.
 #[test]
 fn an_unknown_commit_of_a_read_model_is_resolved() {
     let store = OnPostgres::new();

@@ -1,4 +1,4 @@
-//! Connections that end, that have lived long enough, that cannot be had, or that are used on the wrong thread.
+//! Connections that end, grow too old, cannot be opened, or are used on the wrong thread.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Barrier};
@@ -15,18 +15,18 @@ use readside::{EventStore, HandlerConfig, PostgresOptions, PostgresStore, Projec
 use crate::common::{eventually, postgres::Database};
 use crate::{OnPostgres, Store, command, names::people};
 
-/// A store whose sessions can be told from those of others.
+/// A store whose sessions have a name of their own in the server's list.
 fn named(database: &Database, options: PostgresOptions) -> PostgresStore {
     PostgresStore::connect_with(&format!("{}?application_name=named", database.url()), options).unwrap()
 }
 
-/// The sessions of that store.
+/// The sessions of the named store.
 fn sessions(client: &mut Client) -> BTreeSet<i32> {
     let sql = "SELECT pid FROM pg_stat_activity WHERE application_name = 'named' AND datname = current_database()";
     client.query(sql, &[]).unwrap().iter().map(|row| row.get(0)).collect()
 }
 
-/// Has a store open three connections at the same time.
+/// Makes a store open three connections at the same time.
 fn open_three(store: &OnPostgres, opened: &PostgresStore) {
     let mut client = store.connect();
     std::thread::scope(|scope| {
@@ -51,7 +51,8 @@ fn generation(store: &PostgresStore) -> u64 {
     number.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap()
 }
 
-// Contract: L10: a server that cannot be written to any more, or says that it goes, is left with all connections.
+// Contract: L10: if a server can no longer be written to, or says that it shuts down, the store gives up all
+// connections to it.
 #[test]
 fn a_server_that_goes_or_only_reads_is_left_with_all_connections() {
     let store = OnPostgres::new();
@@ -79,7 +80,7 @@ fn a_server_that_goes_or_only_reads_is_left_with_all_connections() {
     }
 }
 
-// Contract: L10: also those that were idle, or in use, when they ended.
+// Contract: L10: this includes connections that were idle, or in use, when they ended.
 #[test]
 fn a_lost_connection_is_counted() {
     let store = OnPostgres::new();
@@ -109,7 +110,7 @@ fn a_lost_connection_is_counted() {
     assert_eq!((failed.unwrap_err().kind(), generation(&named)), (Kind::Other, before));
 }
 
-// An address may have moved: connections end, also the one that keeps leases.
+// The address may lead to another server by now, so connections end, also the connection that keeps leases.
 #[test]
 fn connections_do_not_live_for_ever() {
     let store = OnPostgres::new();
@@ -133,7 +134,7 @@ fn connections_do_not_live_for_ever() {
     assert!(before.len() >= 4 && before == sessions(&mut client), "by default they are kept for a while");
 }
 
-// Where the server takes no more connections, those of the pool that come free are waited for.
+// If the server takes no more connections, a call waits for a connection of the pool.
 #[test]
 fn a_call_waits_for_a_connection_when_the_server_takes_no_more() {
     let store = OnPostgres::new();
@@ -158,7 +159,7 @@ fn a_call_waits_for_a_connection_when_the_server_takes_no_more() {
         }
     });
     assert_eq!(store.filter(&Query::new()).unwrap().len(), 160);
-    // Where none can come free, the server's answer is the caller's.
+    // If no connection can become free, the caller gets the server's answer.
     let error = PostgresStore::connect(&url).err().map(|error| error.code().map(str::to_owned));
     assert!(error.is_none_or(|code| code.as_deref() == Some("53300")));
     drop(crowded);
@@ -171,7 +172,8 @@ fn refused(error: &error::StoreError) {
     assert!(text.contains("asynchronous runtime") && text.contains("spawn_blocking"), "{text}");
 }
 
-// Contract: J4: the driver panics on such threads, and would panic again while that unwinds, which ends the process.
+// Contract: J4: on such a thread the driver panics. It would panic again while the first panic unwinds, and that ends
+// the process.
 #[test]
 fn calls_on_a_thread_of_an_asynchronous_runtime_are_refused() {
     let store = OnPostgres::new();
@@ -195,7 +197,7 @@ fn calls_on_a_thread_of_an_asynchronous_runtime_are_refused() {
             other => panic!("{other:?}"),
         }
         assert!(others.examine(Duration::from_millis(100)).iter().any(|found| found.found.contains("spawn_blocking")));
-        // With idle connections.
+        // The same with idle connections.
         drop(others);
     };
     for runtime in [tokio::runtime::Builder::new_multi_thread(), tokio::runtime::Builder::new_current_thread()] {

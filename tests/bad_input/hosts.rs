@@ -1,5 +1,5 @@
-//! Several hosts in one connection string, as libpq has them: each address has the whole time-out, each its own port, and
-//! each cause is told.
+//! Several hosts in one connection string, as in libpq: each address has the whole time-out and its own port, and the
+//! error lists the cause at each address.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
@@ -10,10 +10,10 @@ use readside::{EventStore, PostgresOptions, PostgresStore};
 
 use crate::{OnPostgres, common::postgres::Database};
 
-/// Long enough for a server on a busy machine; what leads nowhere takes all of it.
+/// Long enough for a server on a busy machine. A dead address uses all of it.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// A socket that takes no more connections: whoever comes waits.
+/// A socket that accepts no more connections, so new clients wait.
 struct Full {
     listener: TcpListener,
     _waiting: Vec<TcpStream>,
@@ -81,7 +81,7 @@ fn each_host_is_told_with_its_own_port_and_cause() {
     assert!(text.contains("refused") && !text.contains("secret"), "{text}");
 }
 
-/// A process in which the name has the addresses that its own file of hosts says.
+/// A process whose own hosts file gives the addresses of the name.
 #[cfg(target_os = "linux")]
 #[test]
 #[ignore = "run as a process of its own by the test that follows"]
@@ -97,7 +97,8 @@ fn connects_by_a_name() {
     }
 }
 
-// Contract: L11: of two addresses of one name, the dead one takes nothing from the other, and each is told with its cause.
+// Contract: L11: if one of two addresses of a name is dead, it takes no time from the other, and the error lists each
+// with its cause.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_dead_address_of_a_name_takes_nothing_from_the_next() {
@@ -140,7 +141,7 @@ fn a_dead_address_of_a_name_takes_nothing_from_the_next() {
     assert!(text.contains(&format!("two.test:{port} (127.0.0.1): target_session_attrs wants a standby")), "{text}");
 }
 
-// A server that answers with an error ends the search.
+// If a server answers with an error, the search ends.
 #[test]
 fn a_server_that_refuses_a_password_ends_the_search() {
     let store = OnPostgres::new();
@@ -152,7 +153,7 @@ fn a_server_that_refuses_a_password_ends_the_search() {
     assert!(text.contains(&format!("connecting to 127.0.0.1:{wrong}/{name} failed")), "{text}");
 }
 
-// The library too: nothing is taken for a host that may be the end of a password.
+// This holds for the library too: it never takes a text for a host that may be the end of a password.
 #[test]
 fn a_second_at_sign_is_refused() {
     for url in

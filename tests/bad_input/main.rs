@@ -1,7 +1,8 @@
-//! Bad input, broken and unwilling databases: a typed error or a defined outcome, and nothing lost.
+//! Bad input, and broken or unwilling databases: each leads to a typed error or a defined outcome, and nothing is
+//! lost.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
-/// Beside a test function: runs it on each database.
+/// Stands above a test function, and runs it on each database.
 macro_rules! both {
     ($test:ident) => {
         mod $test {
@@ -52,26 +53,26 @@ use readside::query::Query;
 use readside::store::ProjectionStore;
 use readside::{Event, EventStore, NewEvent, Projection, Value};
 
-/// What a caller does inside its own transaction, with the push as a closure.
+/// What a caller does inside its own transaction. It gets the push as a closure.
 pub(crate) type Inside<'a> = &'a mut dyn FnMut(&mut dyn Transaction);
 
-/// A transaction of the caller's, on either database.
+/// A caller's transaction, on either database.
 pub(crate) trait Transaction {
     fn sql(&mut self, sql: &str);
     fn push(&mut self, commands: &[NewEvent]) -> Result<readside::subscription::PushedIn, PushError>;
 }
 
-/// A store that waits for locks for a tenth of a second, and a way around it.
+/// A store that waits for locks for a tenth of a second, and direct access to its database.
 pub(crate) trait Store: Deref<Target = <Self as Store>::Database> {
     type Database: EventStore + ProjectionStore + Clone + 'static;
     fn rows(&self, projection: &Projection, table: &str) -> Vec<Vec<(String, Value)>>;
     /// Runs SQL on its own connection.
     fn sql(&self, sql: &str);
-    /// The one number that a query finds.
+    /// The single number that a query returns.
     fn number(&self, sql: &str) -> i64;
-    /// Opens a transaction on its own connection; commits it, or rolls it back.
+    /// Opens a transaction on its own connection, and commits it or rolls it back.
     fn transaction_of_ones_own(&self, commits: bool, inside: Inside<'_>);
-    /// The engine's own table.
+    /// The name of one of the engine's own tables.
     fn table(&self, name: &str) -> String;
 }
 
@@ -227,7 +228,7 @@ pub(crate) fn trigger<S: Store>(
     projection: &Projection,
     instances: &[&str],
 ) -> Result<(), readside::error::TriggerError> {
-    // What fails is told, and not passed over.
+    // A failure is reported, not skipped.
     let config = readside::HandlerConfig::default().retries(0).policy(readside::Policy::Stop);
     let store = shared(store);
     let handler = readside::ProjectionHandler::new(store.clone(), store, projection.clone(), config).unwrap();

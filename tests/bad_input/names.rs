@@ -7,7 +7,7 @@ use readside::store::ProjectionStore;
 
 use crate::{Store, command};
 
-/// People by id, under any name.
+/// People by id, in a table with any name.
 pub(crate) fn people(table: &str, version: u32) -> Projection {
     Projection::new(table, version).table(Table::new(table).column(text("id")).primary_key(["id"])).on_raw(
         "user",

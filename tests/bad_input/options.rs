@@ -1,4 +1,4 @@
-//! The ends of the range of each option of a store: no limit, none at all, or refused by name.
+//! The ends of the range of each option of a store: they mean no limit or none at all, or are refused by name.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use readside::{EventStore, HandlerConfig, ProjectionHandler};
 
 use crate::{command, names::people};
 
-/// Does what a store is for.
+/// Does the main work of a store: a push and a read.
 fn works<S: EventStore + ProjectionStore + Clone + 'static>(store: &S) {
     store.setup(&[]).unwrap();
     let before = store.filter(&Query::new()).unwrap().len();

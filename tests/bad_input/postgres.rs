@@ -1,4 +1,4 @@
-//! Servers that are not there, do not answer, or do not let one in.
+//! Servers that do not exist, do not answer, or refuse the client.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -36,7 +36,7 @@ fn a_server_that_never_answers_is_given_up() {
     assert!(chain(&error).contains("the server did not answer within "), "{}", chain(&error));
 }
 
-/// Answers the first message as a server does that got a wrong password.
+/// Answers the first message as a server does after a wrong password.
 pub(crate) fn wrong_password() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -44,7 +44,7 @@ pub(crate) fn wrong_password() -> u16 {
     port
 }
 
-/// As such a server treats one that connects, also where it goes away first.
+/// Treats a client as such a server does, also a client that leaves first.
 pub(crate) fn refuse(mut stream: TcpStream) {
     let mut message = [0; 2048];
     let mut read = stream.read(&mut message).unwrap_or_default();
@@ -100,7 +100,7 @@ fn another_encoding_is_refused() {
     drop(database);
 }
 
-// Contract: I1: a role without rights runs on what an owner set up by script.
+// Contract: I1: a role without further rights works on tables that an owner set up by script.
 #[test]
 fn a_role_without_rights_runs_on_what_the_script_made() {
     let store = OnPostgres::new();
@@ -141,7 +141,7 @@ fn a_role_without_rights_runs_on_what_the_script_made() {
     owner.batch_execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).unwrap();
 }
 
-// Contract: L11: who may not, what, and what helps.
+// Contract: L11: the error names the role, what it may not do, and the remedy.
 #[test]
 fn a_role_that_may_not_write_a_read_table_is_named_with_it() {
     let store = OnPostgres::new();
@@ -170,7 +170,7 @@ fn a_role_that_may_not_write_a_read_table_is_named_with_it() {
     assert!(!text.contains("check user, password"), "{text}");
 }
 
-// Contract: L6, K1: the connection is cut while the push waits; nothing is stored, and the next push works.
+// Contract: L6, K1: the connection is cut while the push waits. Nothing is stored, and the next push works.
 #[test]
 fn a_connection_cut_during_a_push_is_an_error_and_the_next_push_works() {
     let store = OnPostgres::new();
@@ -204,7 +204,7 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-// Contract: L6: as after a restart of the server. Nothing was begun on them, so nobody has to hear of it.
+// Contract: L6: as after a restart of the server. Nothing had begun on these connections, so no caller gets an error.
 #[test]
 fn connections_that_ended_while_idle_are_replaced() {
     let store = OnPostgres::new();

@@ -75,7 +75,7 @@ fn a_deferred_transaction_that_has_read_is_refused() {
     assert_eq!(readside::EventStore::filter(&store, &readside::query::Query::new()).unwrap().len(), 1);
 }
 
-// Contract: A4: the session's settings are as found, after success and after failure.
+// Contract: A4: the settings of the session are unchanged after success and after failure.
 #[cfg(feature = "postgres")]
 #[test]
 fn settings_of_the_session_stay() {
@@ -93,7 +93,8 @@ fn settings_of_the_session_stay() {
     tx.commit().unwrap();
 }
 
-// Contract: A1, A4: a snapshot older than another push's commit leads to an error that can be retried, not to wrong versions.
+// Contract: A1, A4: a snapshot older than another push's commit leads to an error that can be retried, not to wrong
+// versions.
 #[cfg(feature = "postgres")]
 #[test]
 fn an_old_snapshot_is_refused() {

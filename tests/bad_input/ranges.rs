@@ -1,4 +1,5 @@
-//! One range for each kind of value and key, the same on both databases: what can be stored can also fail and be recorded.
+//! Each kind of value and key has one range, the same on both databases. What can be stored can also fail and be
+//! recorded.
 
 use std::time::{Duration, SystemTime};
 
@@ -12,7 +13,7 @@ use readside::{EventStore, HandlerConfig, NewEvent, ProjectionHandler};
 use crate::common::random::Random;
 use crate::{Store, command, shared};
 
-/// Letters that no server makes shorter.
+/// Letters that no server can compress.
 fn letters(count: usize) -> String {
     let mut random = Random::new(count as u64);
     let letters = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_";
@@ -29,7 +30,7 @@ fn handler<S: Store>(store: &S, projection: &Projection) -> ProjectionHandler {
     handler
 }
 
-/// Fails for every event of these types.
+/// Fails for every event of this type.
 fn failing(aggregate_type: &str, event_type: &str) -> Projection {
     let name = "x".repeat(61);
     Projection::new(&name, 1).table(Table::new("rows").column(text("id")).primary_key(["id"])).on_raw(
@@ -97,14 +98,14 @@ pub(crate) fn longer_ids_are_refused_by_name<S: Store>(store: &S) {
             };
             assert_eq!((*field, *found, *limit), (wanted, length, most));
         }
-        // What was taken before there was a limit can be given back, and what is long can be asked for.
+        // Values that were taken before there was a limit can be given back, and queries can name long values.
         store.push(&[command("b", "1").remove_unique("c", &long)]).unwrap();
         let query = SubQuery::new().instance(&long).aggregate_id(&long).owner(&long);
         assert_eq!(store.filter(&Query::new().or(query)).unwrap(), []);
     }
 }
 
-// Contract: H1, A8: stored before there was a limit.
+// Contract: H1, A8: such ids were stored before there was a limit.
 both!(longer_ids_that_are_there_fail_and_are_mended);
 pub(crate) fn longer_ids_that_are_there_fail_and_are_mended<S: Store>(store: &S) {
     for length in [2600, 2640, 2672] {
@@ -123,7 +124,7 @@ pub(crate) fn longer_ids_that_are_there_fail_and_are_mended<S: Store>(store: &S)
     }
 }
 
-/// What became of an event of each of these ids, by the words of its failure.
+/// The outcome of one event for each of these ids: the text of its failure, if it failed.
 fn outcomes<S: Store>(store: &S, projection: &Projection, ids: &[&str]) -> Vec<Option<String>> {
     let commands: Vec<NewEvent> = ids.iter().map(|id| command("a", id)).collect();
     let pushed = store.push(&commands).unwrap();
@@ -137,7 +138,7 @@ fn outcomes<S: Store>(store: &S, projection: &Projection, ids: &[&str]) -> Vec<O
     pushed.iter().map(of).collect()
 }
 
-// Contract: G3, H1: what an index of PostgreSQL could not hold fails its event, on both.
+// Contract: G3, H1: a value that an index of PostgreSQL could not hold fails its event, on both databases.
 both!(values_too_long_for_an_index_fail_their_event);
 pub(crate) fn values_too_long_for_an_index_fail_their_event<S: Store>(store: &S) {
     let table = Table::new("keyed").column(integer("n")).column(text("id")).column(text("a")).column(text("b"));
@@ -192,7 +193,7 @@ fn micros(micros: i64) -> SystemTime {
 const FIRST: i64 = -62_135_596_800_000_000;
 const LAST: i64 = 253_402_300_799_999_999;
 
-// Contract: A8, B3: from 0001-01-01T00:00:00Z to 9999-12-31T23:59:59.999999Z.
+// Contract: A8, B3: the range is 0001-01-01T00:00:00Z to 9999-12-31T23:59:59.999999Z.
 both!(times_have_one_range);
 pub(crate) fn times_have_one_range<S: Store>(store: &S) {
     let table = Table::new("times").column(text("id")).column(timestamp("at")).primary_key(["at"]);
@@ -215,7 +216,7 @@ pub(crate) fn times_have_one_range<S: Store>(store: &S) {
     assert_eq!(found[1].to_json(), "9999-12-31T23:59:59.999999Z");
     assert_eq!(found[0].to_json(), "0001-01-01T00:00:00.000000Z");
 
-    // Far past is before everything and far future after, however far.
+    // A time in the far past is before all stored times, and a time in the far future is after them.
     let far = Duration::from_hours(24 * 365 * 500_000);
     let (past, future) = (SystemTime::UNIX_EPOCH - far, SystemTime::UNIX_EPOCH + far);
     let count = |sub: SubQuery| store.filter(&Query::new().or(sub)).unwrap().len();

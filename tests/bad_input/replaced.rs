@@ -11,7 +11,7 @@ use readside::{EventStore, SqliteStore};
 
 use crate::{command, names::people};
 
-/// What somebody does to a file, and how to undo it.
+/// The name of a change to a file, the change, and how to undo it.
 type Deed = (&'static str, fn(&Path), fn(&Path));
 
 fn aside(path: &Path) -> PathBuf {
@@ -26,7 +26,7 @@ fn put_back(path: &Path) {
     fs::rename(aside(path), path).unwrap();
 }
 
-/// As `mv backup.db f.db`, with what was there kept for later.
+/// Does `mv backup.db f.db`, but keeps the old file for later.
 fn replace(path: &Path) {
     fs::copy(path, path.with_extension("backup")).unwrap();
     move_away(path);
@@ -41,7 +41,8 @@ fn in_folder() -> (tempfile::TempDir, PathBuf) {
     (folder, path)
 }
 
-// Contract: L10: nothing is acknowledged into a file that is gone, nothing is read from it, and all goes on when it is back.
+// Contract: L10: if the file is gone, no write is acknowledged and nothing is read. When it is back, everything goes
+// on.
 #[test]
 fn a_file_that_is_gone_or_replaced_is_neither_written_nor_read() {
     for (what, deed, undo) in DEEDS {
@@ -76,7 +77,7 @@ fn a_file_that_is_gone_or_replaced_is_neither_written_nor_read() {
     }
 }
 
-// Contract: L10: a reader that was never open opens the path, which may be another file's by then.
+// Contract: L10: a reader that was not open yet opens the path, where another file may be by then.
 #[test]
 fn no_reader_is_opened_on_another_file() {
     let (_folder, path) = in_folder();
@@ -92,7 +93,8 @@ fn no_reader_is_opened_on_another_file() {
     assert_eq!(EventSource::store_id(&store).unwrap_err().kind(), Kind::Replaced);
 }
 
-// Contract: L10: a path may be named by a link, which may be turned to another file; the name of a file may be an URI.
+// Contract: L10: the path may be a link, which may be changed to point to another file. The name of a file may be a
+// URI.
 #[test]
 fn links_and_uris_are_followed() {
     let folder = tempfile::tempdir().unwrap();
@@ -143,7 +145,7 @@ fn a_push_in_a_transaction_of_the_callers_is_refused_too() {
     }
 }
 
-// Contract: L10: the log of a file that was removed would be taken for that of the new one.
+// Contract: L10: the log of a removed file would be taken for the log of the new file.
 #[test]
 fn a_log_without_its_file_is_not_opened() {
     let (_folder, path) = in_folder();
@@ -169,7 +171,7 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
     name.into()
 }
 
-// Contract: L10: what is committed lies in the log first. Without it nothing is acknowledged, and nothing is read.
+// Contract: L10: commits go into the log first. Without the log, no write is acknowledged and nothing is read.
 #[test]
 fn a_log_that_is_gone_or_replaced_is_neither_written_nor_read() {
     for (what, deed, undo) in DEEDS {
@@ -196,7 +198,7 @@ fn a_log_that_is_gone_or_replaced_is_neither_written_nor_read() {
     }
 }
 
-// Contract: L10: who comes later finds an empty log, and the index of the one that was removed.
+// Contract: L10: a process that comes later finds an empty log, and the index of the removed log.
 #[test]
 fn who_opens_beside_a_log_that_was_removed_is_told_so() {
     let (_folder, path) = in_folder();
@@ -204,7 +206,7 @@ fn who_opens_beside_a_log_that_was_removed_is_told_so() {
     store.setup().unwrap();
     store.push(&[command("a", "1")]).unwrap();
     fs::remove_file(beside(&path, "-wal")).unwrap();
-    // Whoever opens the file makes a new log.
+    // Opening the file creates a new log.
     let other = Connection::open(&path).unwrap();
     let _ = other.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
     let error = SqliteStore::open(&path).unwrap_err();
@@ -224,7 +226,7 @@ fn what_others_may_do_to_the_log_goes_on() {
     for (number, deed) in (1..).zip(deeds) {
         store.push(&[command("a", &number.to_string())]).unwrap();
         let other = Connection::open(&path).unwrap();
-        // What needs the file alone is refused.
+        // Statements that need the file exclusively are refused.
         let _ = other.execute_batch(deed);
         drop(other);
         store.push(&[command("b", &number.to_string())]).unwrap_or_else(|error| panic!("{deed}: {error:?}"));
@@ -232,7 +234,7 @@ fn what_others_may_do_to_the_log_goes_on() {
     }
 }
 
-// Contract: L10: each name of a file has its own log, so two names are two databases that overwrite each other.
+// Contract: L10: each name of a file has its own log, so two names would be two databases that overwrite each other.
 #[test]
 fn a_file_with_two_names_is_not_opened() {
     let (_folder, path) = in_folder();
@@ -251,7 +253,7 @@ fn a_file_with_two_names_is_not_opened() {
         }
     }
     assert!(!beside(&second, "-wal").exists());
-    // A store opens its readers as they are needed.
+    // A store opens its readers when they are needed.
     assert_eq!(unread.filter(&Query::new()).unwrap_err().kind(), Kind::CannotOpen);
     fs::remove_file(&second).unwrap();
     assert_eq!(unread.filter(&Query::new()).unwrap().len(), 1);
@@ -265,7 +267,7 @@ fn push_each(store: &SqliteStore, ids: std::ops::Range<usize>) {
     }
 }
 
-/// Opened by several at once, as processes that are started again.
+/// Several threads open the file at once, as processes do that restart.
 fn open_at_once(path: &Path) -> Vec<Result<SqliteStore, StoreError>> {
     let together = std::sync::Barrier::new(4);
     let open = || {
@@ -278,7 +280,7 @@ fn open_at_once(path: &Path) -> Vec<Result<SqliteStore, StoreError>> {
     })
 }
 
-// Contract: L2: what a process that was killed leaves is taken, also where rows break a rule of the service's own.
+// Contract: L2: the log of a killed process is used, also if rows break a constraint of the service.
 #[test]
 fn a_log_that_was_left_behind_is_taken() {
     let (_folder, path) = in_folder();
@@ -296,8 +298,8 @@ fn a_log_that_was_left_behind_is_taken() {
     }
 }
 
-// Contract: L10: the pages of the log were written for another state of the file. Either they make up all of the
-// newer one, or the two are refused.
+// Contract: L10: the pages of the log were written for another state of the file. Either they contain everything that
+// is newer, or the two are refused.
 #[test]
 fn an_older_file_beside_a_log_that_was_left_behind_is_never_mixed() {
     let mut refused = 0;
@@ -309,7 +311,7 @@ fn an_older_file_beside_a_log_that_was_left_behind_is_never_mixed() {
         drop(store);
         let copy = path.with_extension("copy");
         fs::copy(&path, &copy).unwrap();
-        // What goes into the file itself, then what stays in the log.
+        // The first part goes into the file itself, and the rest stays in the log.
         let store = SqliteStore::open(&path).unwrap();
         push_each(&store, before..before + after);
         drop(store);
@@ -337,7 +339,7 @@ fn an_older_file_beside_a_log_that_was_left_behind_is_never_mixed() {
             assert!(text.contains(log.to_str().unwrap()) && text.contains("remove the files"), "{text}");
         }
         assert!(was == (fs::read(&path).unwrap(), fs::read(&log).unwrap()), "neither is touched");
-        // The remedy.
+        // This is the remedy that the error names.
         fs::remove_file(&log).unwrap();
         let _ = fs::remove_file(beside(&path, "-shm"));
         let store = SqliteStore::open(&path).unwrap();

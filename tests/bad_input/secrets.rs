@@ -1,4 +1,4 @@
-//! Whatever a password is, nothing that is said of a connection by it holds the password.
+//! Whatever the password is, no message about a connection holds it.
 
 use std::net::TcpListener;
 use std::sync::{Mutex, OnceLock};
@@ -8,10 +8,10 @@ use proptest::prelude::*;
 use readside::error::chain;
 use readside::{PostgresOptions, PostgresStore};
 
-/// In each password, and nowhere else.
+/// Is in each password, and nowhere else.
 const MARK: &str = "zQ7x";
 
-/// What this program logs with the mark in it.
+/// Collects the log lines that contain the mark.
 struct Lines(Mutex<Vec<String>>);
 
 static LINES: Lines = Lines(Mutex::new(Vec::new()));
@@ -37,7 +37,7 @@ fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
 }
 
-/// A server that refuses each password, as one does that has read it.
+/// A server that reads each password and refuses it.
 fn refuses() -> u16 {
     static PORT: OnceLock<u16> = OnceLock::new();
     *PORT.get_or_init(|| {
@@ -48,7 +48,7 @@ fn refuses() -> u16 {
     })
 }
 
-/// Each place in which a secret stands, in a string that is right.
+/// Correct connection strings, with the secret in each possible place.
 fn strings(secret: &str, port: u16) -> [String; 6] {
     let (url, pair) = (encoded(secret), quoted(secret));
     [
@@ -63,7 +63,7 @@ fn strings(secret: &str, port: u16) -> [String; 6] {
     ]
 }
 
-/// All that is said of it: the error with its sources, in both forms, and the options.
+/// Every text about the connection: the error with its sources, in both forms, and the options.
 fn said(url: &str, options: PostgresOptions) -> String {
     let options_text = format!("{options:?}");
     match PostgresStore::connect_with(url, options) {
@@ -84,7 +84,7 @@ fn silent_about(secret: &str) -> Result<(), TestCaseError> {
     for port in [1, refuses()] {
         for url in strings(secret, port) {
             texts.push((url.clone(), said(&url, patient())));
-            // Where it is the way for listening, or comes with what the environment says.
+            // The string is used for listening, or together with the environment.
             texts.push((url.clone(), said("postgres://ada@127.0.0.1:1/db", patient().listen_url(&url))));
             let environment = PostgresOptions::from_env().connect_timeout(PATIENCE);
             texts.push((url.clone(), said(&url, environment)));

@@ -1,4 +1,4 @@
-//! Files that are no databases, or not ours, or not to be written.
+//! Files that are no databases, are not ours, or cannot be written.
 
 use readside::error::{PushError, SetupError, StoreError, StoreErrorKind as Kind, chain};
 use readside::query::Query;
@@ -87,7 +87,7 @@ fn a_file_without_a_log_is_read_by_an_uri() {
     assert_eq!(files, 1);
 }
 
-// Contract: L10: what the log holds would be missing without a word.
+// Contract: L10: otherwise the content of the log would be missing, and nobody would know.
 #[test]
 fn an_immutable_file_is_not_read_without_its_log() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Events in one database, read models in another: in PostgreSQL and in SQLite, and the reverse.
+//! Events in one database and read models in another: PostgreSQL and SQLite, both ways.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::service::{service, users};
 use crate::wrong::execute;
 use crate::{Place, Ran, fresh};
 
-/// Two databases, of events and of read models.
+/// A database of events, and a database of read models.
 struct Apart {
     events: Place,
     models: Place,
@@ -40,7 +40,7 @@ impl Apart {
         handler
     }
 
-    /// Users of both tenants, of which those of `a` are in the read model.
+    /// Users of both tenants. The read model has only those of `a`.
     fn fill(&self) {
         let lines: Vec<String> = [("a", "u1"), ("a", "u2"), ("b", "u1"), ("b", "u2"), ("b", "u3")]
             .map(|(instance, id)| {
@@ -123,7 +123,7 @@ fn what_is_not_known_is_not_called_zero() {
         let doctor = apart.models.run(&["doctor"]).ok();
         assert!(doctor.contains("WARN  lag            not known of \"users\""), "{doctor}");
 
-        // Another event store than that from which it was fed.
+        // This is not the event store from which the read model was built.
         let [other, _] = fresh();
         other.run(&["setup"]).ok();
         let error = apart.models.run(&["--events-url", &other.name(), "status"]).failed();
@@ -132,7 +132,7 @@ fn what_is_not_known_is_not_called_zero() {
     });
 }
 
-// Contract: L11: the events were put back below the checkpoints, of one tenant to before its first one.
+// Contract: L11: the events were set back below the checkpoints. For one tenant, no event remains.
 #[test]
 fn checkpoints_above_the_heads_of_the_other_are_stuck() {
     both_ways(|apart| {
@@ -168,7 +168,7 @@ fn the_doctor_looks_at_both() {
     });
 }
 
-// The service's own command reads the events of the one and applies them to the other.
+// The service's own command reads the events of one database and applies them to the other.
 #[test]
 fn rows_are_verified_and_explained() {
     both_ways(|apart| {
@@ -199,7 +199,7 @@ fn what_acts_on_one_database_says_so() {
             let error = apart.run(args).failed();
             assert!(error.contains(&format!("{} works on one database", args[0])), "{error}");
         }
-        // The environment may name it, and be told not to.
+        // The environment may name the other database, and an empty value means none.
         let run = |events: &str| {
             let mut command = crate::command();
             command.env("READSIDE_EVENTS_URL", events).args(["-d", &apart.models.name(), "operations"]);

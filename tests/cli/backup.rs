@@ -1,4 +1,4 @@
-//! A copy of a file, also while an engine reads and writes it.
+//! A copy of a file, also while an engine reads and writes the file.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -14,7 +14,8 @@ fn added(number: usize) -> NewEvent {
     NewEvent::raw("acme", "user", &format!("u{number}"), "user.added")
 }
 
-// Contract: L2, L10: each copy is a database as it was at one moment: events without holes, and rows that fit a checkpoint.
+// Contract: L2, L10: each copy shows the database at one moment: events without holes, and rows that fit a
+// checkpoint.
 #[test]
 fn a_copy_made_while_an_engine_works_is_whole() {
     let [file, _] = fresh();
@@ -69,7 +70,7 @@ fn a_copy_goes_to_a_free_place_only_and_leaves_nothing_behind() {
     ran(command().args(["-d", &place("copy.db"), "status"]), "").ok();
 }
 
-// Who may read the copy is who may read the file.
+// The copy has the permissions of the file.
 #[test]
 fn a_copy_has_the_rights_of_the_file() {
     use std::os::unix::fs::PermissionsExt;

@@ -1,4 +1,4 @@
-//! Measuring leaves nothing behind.
+//! A measurement leaves nothing behind.
 
 use readside::postgres_driver::{Client, NoTls};
 

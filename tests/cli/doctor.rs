@@ -1,4 +1,4 @@
-//! Whether all is well.
+//! The command `doctor`.
 
 use readside::HandlerConfig;
 use readside::postgres_driver::{Client, NoTls};
@@ -24,7 +24,7 @@ fn a_healthy_database_passes() {
         }
         let text = place.run(&["doctor"]).ok();
         assert!(text.lines().any(|line| line.starts_with("OK    schema")), "{text}");
-        // How much room there is, is the machine's matter.
+        // The free space depends on the machine.
         let disk = text.lines().find(|line| line.get(6..).is_some_and(|line| line.starts_with("disk"))).unwrap();
         match place {
             Place::Sqlite(_) => assert!(disk.contains(" left (") && disk.contains("the database takes"), "{disk}"),
@@ -68,7 +68,7 @@ fn what_is_wrong_is_found_with_a_remedy() {
     });
 }
 
-/// A role of the server that may log in, gone with this value.
+/// A role of the server that may log in. It is dropped with this value.
 struct Role<'p> {
     place: &'p Place,
     name: String,
@@ -115,7 +115,7 @@ fn a_role_without_rights_is_told_which_it_lacks() {
     assert!(ran.out.contains(&grant), "{}", ran.out);
 }
 
-// Contract: L11: who may only read sees how things are; that it may not run engines is a finding.
+// Contract: L11: a role that may only read can see how things are. Its missing right to run engines is a finding.
 #[test]
 fn a_role_that_may_only_read_looks() {
     let [_, place] = fresh();
@@ -141,7 +141,7 @@ fn a_role_that_may_only_read_looks() {
     assert!(error.contains("has no tables of readside"), "{error}");
 }
 
-// Contract: L11: the tables of projections count too, and what is printed mends it.
+// Contract: L11: the tables of projections count too, and the printed statements repair it.
 #[test]
 fn a_role_without_rights_on_a_read_table_is_told_what_to_grant() {
     let [_, place] = fresh();

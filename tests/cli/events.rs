@@ -1,4 +1,4 @@
-//! Printing events: all conditions, pages, following, a reader that goes away.
+//! Printing events: all conditions, pages, following, and a reader that goes away.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
@@ -27,7 +27,7 @@ fn fill(place: &Place) {
     });
 }
 
-/// Instance and position of each event that is found.
+/// Instance and position of each event that the command finds.
 fn found(place: &Place, args: &[&str]) -> Vec<String> {
     let lines = place.run(&[&["events"], args].concat()).lines();
     lines.iter().map(|line| format!("{}{}", line["instance"].as_str().unwrap(), line["position"])).collect()
@@ -110,7 +110,7 @@ fn a_long_list_comes_in_pages() {
     });
 }
 
-/// Ends the pushes, also when the test fails.
+/// Ends the pushes, also if the test fails.
 struct Set<'a>(&'a std::sync::atomic::AtomicBool);
 
 impl Drop for Set<'_> {
@@ -129,7 +129,8 @@ fn followed_events_come_as_they_are_pushed() {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        // It skips what is there when it starts, and nobody knows when that is: pushes go on until it prints one.
+        // The command skips the events that exist when it starts. The test cannot know that moment, so pushes go on
+        // until it prints an event.
         let ended = std::sync::atomic::AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {
@@ -170,7 +171,7 @@ fn events_after_a_position_are_followed_too() {
     });
 }
 
-// Six events of 9 MB, printed by a process that has no room for two copies of all.
+// A process that has no memory for two copies of all events prints six events of 9 MB.
 #[cfg(target_os = "linux")]
 #[test]
 fn large_events_are_printed_one_after_the_other() {

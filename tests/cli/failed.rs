@@ -1,4 +1,4 @@
-//! Failed events: seen by anybody, mended by who has the code.
+//! Failed events: anybody can see them, and a service that has the code can repair them.
 
 use readside::prelude::*;
 use readside::{EngineConfig, HandlerConfig, NewEvent, Policy};
@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::service::{service, users};
 use crate::{Place, on_both};
 
-/// One event of `acme` is parked, one waits behind it.
+/// Parks one event of `acme`, and lets one wait behind it.
 fn fail(place: &Place) {
     place.with(|store| {
         let command = |id: &str, payload: &str| NewEvent::raw("acme", "user", id, "user.added").payload_json(payload);
@@ -158,7 +158,7 @@ fn what_people_did_is_shown() {
     });
 }
 
-/// What a terminal would obey, or a person not see.
+/// True for a character that would control a terminal, or that a person cannot see.
 fn is_hidden(letter: char) -> bool {
     letter != '\n' && (letter.is_control() || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'))
 }
@@ -213,7 +213,7 @@ fn no_text_breaks_a_line_or_turns_it() {
     });
 }
 
-/// As [`users`], raised, of which one event cannot be had.
+/// As [`users`] in a higher version, which cannot apply one event.
 fn raised() -> Projection {
     let table = Table::new("users").column(text("id")).column(text("more").nullable()).primary_key(["id"]);
     Projection::new("users", 2).table(table).on_raw("user", "user.added", |e| match e.aggregate_id() {
@@ -222,7 +222,8 @@ fn raised() -> Projection {
     })
 }
 
-// Contract: H3: what fails in a version that readers do not see is found, and given up, by the number of that version.
+// Contract: H3: an event that fails in a version that readers do not see is found, and given up, by the number of
+// that version.
 #[test]
 fn what_fails_in_a_version_that_is_built_is_reached_by_its_number() {
     on_both(|place| {

@@ -1,4 +1,4 @@
-//! The help, word by word.
+//! The exact text of the help.
 
 use crate::run;
 

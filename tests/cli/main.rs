@@ -30,7 +30,7 @@ use std::process::{Command, Stdio};
 
 use readside::{PostgresStore, SqliteStore};
 
-/// What a command printed, and how it ended.
+/// What a command printed, and its exit code.
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) out: String,
@@ -39,14 +39,14 @@ pub(crate) struct Ran {
 }
 
 impl Ran {
-    /// What it printed, when it ended well.
+    /// The output of a command that must have succeeded.
     #[track_caller]
     pub(crate) fn ok(self) -> String {
         assert_eq!(self.code, 0, "{}\n{}", self.out, self.err);
         self.out
     }
 
-    /// Its one object.
+    /// The output as a single JSON object.
     #[track_caller]
     pub(crate) fn json(self) -> serde_json::Value {
         let lines = self.lines();
@@ -54,13 +54,13 @@ impl Ran {
         lines.into_iter().next().unwrap()
     }
 
-    /// Its lines of JSON.
+    /// The output as lines of JSON.
     #[track_caller]
     pub(crate) fn lines(self) -> Vec<serde_json::Value> {
         self.ok().lines().map(|line| serde_json::from_str(line).expect(line)).collect()
     }
 
-    /// What it said on standard error, when it failed.
+    /// The error output of a command that must have failed.
     #[track_caller]
     pub(crate) fn failed(self) -> String {
         assert_eq!(self.code, 1, "{}\n{}", self.out, self.err);
@@ -69,7 +69,7 @@ impl Ran {
     }
 }
 
-/// The command, without what the environment of the tests says.
+/// The command, without the environment variables of the tests.
 pub(crate) fn command() -> Command {
     let mut command = Command::new(assert_cmd::cargo::cargo_bin!("readside"));
     command
@@ -85,7 +85,7 @@ pub(crate) fn run(args: &[&str]) -> Ran {
     ran(command().args(args), "")
 }
 
-/// Runs it with this input.
+/// Runs the command with this input.
 pub(crate) fn ran(command: &mut Command, input: &str) -> Ran {
     use std::io::Write;
 
@@ -94,7 +94,7 @@ pub(crate) fn ran(command: &mut Command, input: &str) -> Ran {
     let mut stdin = process.stdin.take().unwrap();
     let input = input.to_owned();
     let writer = std::thread::spawn(move || {
-        // It may end before it has read all.
+        // The command may end before it has read all input.
         let _ = stdin.write_all(input.as_bytes());
     });
     let output = process.wait_with_output().unwrap();
@@ -106,7 +106,7 @@ pub(crate) fn ran(command: &mut Command, input: &str) -> Ran {
     }
 }
 
-/// A database of a test's own.
+/// A test's own database.
 pub(crate) enum Place {
     Sqlite(tempfile::TempDir),
     Postgres(common::postgres::Database),
@@ -128,7 +128,7 @@ impl Place {
         ran(command().args(["-d", &self.name()]).args(args), input)
     }
 
-    /// Does this with a store on it.
+    /// Does something with a store on this database.
     pub(crate) fn with(&self, work: impl FnOnce(&dyn TestStore)) {
         match self {
             Self::Sqlite(_) => work(&SqliteStore::open(self.name()).unwrap()),
@@ -137,7 +137,7 @@ impl Place {
     }
 }
 
-/// A store, with what tests need to make others of it.
+/// A store, with everything that tests need to build other objects on it.
 pub(crate) trait TestStore:
     readside::EventStore + readside::store::ProjectionStore + readside::store::LeaseStore
 {
@@ -175,7 +175,7 @@ macro_rules! test_store {
 test_store!(SqliteStore);
 test_store!(PostgresStore);
 
-/// Runs a test on both databases, each set up.
+/// Runs a test on both databases. Each of them is set up.
 pub(crate) fn on_both(test: impl Fn(&Place)) {
     for place in fresh() {
         place.run(&["setup"]).ok();

@@ -1,4 +1,5 @@
-//! What engines are asked to do, by a command that does not know the projections; or done by one that does.
+//! Commands for engines. They are given by a process that does not have the projections, or done by one that has
+//! them.
 
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::{Place, TestStore, on_both};
 
 const WHY: [&str; 2] = ["--why", "a test"];
 
-/// Three events of `acme`, applied by an engine that goes on running.
+/// Pushes three events of `acme`. An engine has applied them and still runs.
 fn with_engine(place: &Place, test: impl FnOnce(&Engine)) {
     place.with(|store| {
         let handler = HandlerConfig::default().retries(0).max_failure_count(1).policy(Policy::Park);
@@ -145,7 +146,7 @@ fn commands_are_on_record() {
     });
 }
 
-/// An engine as the others see it, which does nothing.
+/// Announces an engine that other processes see, but that does nothing.
 fn announce(store: &dyn TestStore, name: &str, time_to_live: Duration) -> Uuid {
     let process = Uuid::now_v7();
     let member = Member { process, name: name.to_owned(), projections: vec![("users".to_owned(), 1)] };
@@ -158,7 +159,7 @@ fn rebuild() -> NewCommand {
     NewCommand { projection: "users".into(), version: None, command, by: By::new("bob", "a column") }
 }
 
-// Contract: J3: a wait ends when nobody is left who could end it.
+// Contract: J3: a wait ends when no process is alive that could end it.
 #[test]
 fn an_engine_that_dies_is_waited_for_no_longer_than_its_lease() {
     on_both(|place| {
@@ -184,7 +185,7 @@ fn what_nobody_has_begun_is_withdrawn_with_the_time_out() {
         let error = service(place, true, &[&again[..], &["--timeout", "0s"]].concat()).failed();
         assert!(error.contains("it was withdrawn"), "{error}");
         place.with(|store| {
-            // An engine that is alive and takes nothing.
+            // This engine is alive but takes no command.
             announce(store, "idle", Duration::from_mins(10));
             for _ in 0..2 {
                 let error = place.run(&[&again[..], &["--timeout", "10ms"]].concat()).failed();

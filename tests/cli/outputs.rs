@@ -1,4 +1,4 @@
-//! Outputs that take nothing: a full disk, a reader that is gone.
+//! Outputs that cannot be written: a full disk, and a reader that is gone.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -10,14 +10,14 @@ use readside::{HandlerConfig, NewEvent};
 use crate::service::users;
 use crate::{Place, command, on_both};
 
-/// Output that nobody can read.
+/// Outputs that nobody can read.
 fn outputs() -> [Stdio; 2] {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     [File::options().write(true).open("/dev/full").unwrap().into(), writer.into()]
 }
 
-/// Exit code and standard error of a command with such an output.
+/// The exit code and the error output of a command with such an output.
 fn untold(place: &Place, args: &[&str], input: &str, output: Stdio) -> (i32, String) {
     let mut process = command()
         .args(["-d", &place.name()])
@@ -99,7 +99,7 @@ fn the_sql_of_a_set_up_is_json_where_that_is_asked_for() {
     });
 }
 
-// Nothing is pushed: only the reader that goes away can end it.
+// No events are pushed, so only the lost reader can end the command.
 #[cfg(target_os = "linux")]
 #[test]
 fn following_ends_when_its_reader_is_gone() {
@@ -120,7 +120,7 @@ fn following_ends_when_its_reader_is_gone() {
         while process.try_wait().unwrap().is_none() && Instant::now() < until {
             std::thread::park_timeout(Duration::from_millis(20));
         }
-        // Where it goes on, this ends it, and shows.
+        // If the command still ran, this would end it, and the test would show it.
         process.kill().unwrap();
         let mut err = String::new();
         process.stderr.take().unwrap().read_to_string(&mut err).unwrap();

@@ -1,4 +1,4 @@
-//! Pausing and going on.
+//! `pause` and `resume`.
 
 use readside::HandlerConfig;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! Where the database comes from, and setting it up.
+//! How the command finds its database, and set-up.
 
 use crate::{Ran, command, fresh, ran, run};
 
@@ -65,7 +65,7 @@ fn what_a_user_may_not_write_is_named() {
     use std::os::unix::process::CommandExt;
 
     let (folder, file) = filled();
-    // Root may write anything, so somebody else looks.
+    // Root may write everything, so the command runs as another user.
     let is_root = std::fs::metadata("/proc/self").unwrap().uid() == 0;
     let other = |args: &[&str], input: &str| -> Ran {
         let mut command = command();
@@ -80,12 +80,12 @@ fn what_a_user_may_not_write_is_named() {
     let line = r#"{"instance":"acme","aggregate_type":"user","aggregate_id":"v","type":"user.added"}"#;
     allow(std::path::Path::new(&file), 0o444);
     allow(folder.path(), 0o777);
-    // The log can be made, the file cannot be written.
+    // The command can create the log, but it cannot write the file.
     other(&["events"], "").ok();
     let error = other(&["push"], line).failed();
     assert!(error.contains("f.db\"") && error.contains("its folder") && error.contains("f.db-shm"), "{error}");
     assert!(error.contains("may write the file, its folder"), "{error}");
-    // Neither.
+    // It can do neither.
     for ending in ["-wal", "-shm"] {
         let _ = std::fs::remove_file(format!("{file}{ending}"));
     }

@@ -1,4 +1,4 @@
-//! Storing events from lines.
+//! `push`: storing events from lines.
 
 use std::io::Write;
 use std::process::Stdio;
@@ -17,7 +17,7 @@ fn line(n: usize) -> String {
     )
 }
 
-/// Lines that are right, but for the one with this number.
+/// Correct lines, except for the line with this number.
 fn lines(count: usize, wrong: Option<(usize, &str)>) -> String {
     let line = |n: usize| match wrong {
         Some((number, text)) if number == n => text.to_owned(),
@@ -134,7 +134,7 @@ fn what_is_printed_can_be_pushed_elsewhere() {
     assert_eq!(told(&to.run(&["events", "--limit", "0"]).ok()), told(&printed));
 }
 
-/// Any event that can be stored: the forms of JSON, of texts and of headers that have bitten somebody.
+/// A random event that can be stored. It uses forms of JSON, of texts and of headers that have caused trouble before.
 pub(crate) fn any_command(random: &mut Random) -> readside::NewEvent {
     const WORDS: [&str; 9] = ["", "a", "ü\u{202e}\u{1f600}", "a\tb\nc", "null", "{}", "'\"\\", " ", "ce_id"];
     const JSON: [&str; 12] = [
@@ -168,10 +168,10 @@ pub(crate) fn any_command(random: &mut Random) -> readside::NewEvent {
     command
 }
 
-/// Lines without ids and times, which are the store's own.
+/// Lines without ids and times, which each store chooses.
 fn told(lines: &str) -> Vec<serde_json::Map<String, serde_json::Value>> {
     let told = |line: &str| {
-        // As texts, so that no number is rounded.
+        // The values stay texts, so that no number is rounded.
         let event: std::collections::BTreeMap<String, Box<serde_json::value::RawValue>> =
             serde_json::from_str(line).unwrap();
         event
@@ -183,7 +183,7 @@ fn told(lines: &str) -> Vec<serde_json::Map<String, serde_json::Value>> {
     lines.lines().map(told).collect()
 }
 
-// Contract: A8, K2: what was erased stays erased, and what is null is not absent.
+// Contract: A8, K2: an erased event stays erased, and null is not the same as absent.
 #[test]
 fn printing_pushing_and_printing_again_changes_nothing() {
     let [sqlite, postgres] = fresh();
@@ -263,12 +263,12 @@ fn a_cloud_event_that_comes_again_is_stored_once() {
         push(&some, "1000").ok();
         push(&some, "2").ok();
         assert_eq!(stored(place), 3);
-        // In one input, among lines without keys, and behind new ones.
+        // The event comes again in one input, among lines without keys and behind new lines.
         let mixed = [&event("3", "/a", 4), &line(1), &event("3", "/a", 4), &event("3", "/a", 4), &some[0], &line(2)];
         let mixed: Vec<String> = mixed.into_iter().cloned().collect();
         assert_eq!(push(&mixed, "1000").ok(), "stored 3 events of lines 1 to 6; 3 more were there already\n");
         assert_eq!(stored(place), 6);
-        // Of another instance it is another one.
+        // In another instance it is another event.
         place.run_with(&["push", "--instance", "other", "--aggregate-type", "user"], &some[0]).ok();
         assert_eq!(stored(place), 7);
         let error = push(&[event("9", "/a", 1), event("2", "/a", 77)], "1000").failed();
@@ -276,7 +276,7 @@ fn a_cloud_event_that_comes_again_is_stored_once() {
     });
 }
 
-// Contract: K1: a report of what was stored does not count what was there.
+// Contract: K1: a report does not count events that were stored before.
 #[test]
 fn a_repeated_import_says_what_is_new() {
     on_both(|place| {
@@ -284,7 +284,7 @@ fn a_repeated_import_says_what_is_new() {
             |count: usize| place.run_with(&["push", "--key-prefix", "k", "--batch", "3"], &lines(count, None)).ok();
         assert_eq!(push(2), "stored 2 events of lines 1 to 2\n");
         assert_eq!(push(2), "stored nothing new; 2 events of lines 1 to 2 were there already\n");
-        // A batch of which a part is there.
+        // A part of this batch is stored already.
         assert_eq!(push(7), "stored 5 events of lines 1 to 7; 2 more were there already\n");
         let report = place.run_with(&["push", "--key-prefix", "k", "--json"], &lines(8, None)).json();
         assert_eq!((&report["events"], &report["repeated"]), (&json!(8), &json!(7)));
@@ -295,7 +295,7 @@ fn a_repeated_import_says_what_is_new() {
     });
 }
 
-// Contract: A8: of a member that stands there twice, nobody can tell which one counts.
+// Contract: A8: if a member stands twice in an object, nobody can tell which one counts.
 #[test]
 fn a_member_that_stands_there_twice_is_refused_by_name() {
     on_both(|place| {
@@ -328,7 +328,7 @@ fn a_member_that_stands_there_twice_is_refused_by_name() {
         let deep = native(&format!(r#","payload":{}1{}"#, "[".repeat(200), "]".repeat(200)));
         assert!(place.run_with(&["push"], &deep).failed().contains("nested deeper"));
         place.run_with(&["push"], &cloud(r#","data":[{"a":1},{"a":{"a":2}}]"#)).ok();
-        // A payload is what its service makes of it.
+        // Inside a payload, duplicates concern only the service.
         place.run_with(&["push"], &native(r#","payload":{"a":1,"a":2}"#)).ok();
     });
 }
@@ -344,7 +344,7 @@ fn a_cloud_event_whose_key_is_too_long_is_told_the_way_out() {
         let error = place.run_with(&["push"], &event).failed();
         assert!(error.contains("its `source` and `id` make a push key") && error.contains("--key-prefix"), "{error}");
         place.run_with(&["push", "--key-prefix", "k"], &event).ok();
-        // What is too long by itself is not blamed on them.
+        // If the prefix itself is too long, the error does not blame `source` and `id`.
         let error = place.run_with(&["push", "--key-prefix", &long], &event).failed();
         assert!(error.contains("its push key cannot be stored") && !error.contains("`source`"), "{error}");
     });
@@ -360,7 +360,7 @@ fn what_stands_on_several_lines_is_refused_with_the_cause() {
         let error = place.run_with(&["push"], &object).failed();
         assert!(error.starts_with("readside: line 1: no JSON") && error.contains("`jq -c .`"), "{error}");
         assert_eq!(stored(place), 0);
-        // Two files, one behind the other.
+        // This input is two files, concatenated.
         place.run_with(&["push"], &format!("\u{feff}{}\n\u{feff}{}\n", line(1), line(2))).ok();
         assert_eq!(stored(place), 2);
     });
@@ -389,7 +389,7 @@ fn a_signal_ends_it_between_batches() {
         let mut input = process.stdin.take().unwrap();
         input.write_all(lines(25, None).as_bytes()).unwrap();
         input.flush().unwrap();
-        // Two batches show that it runs and handles signals.
+        // Two stored batches show that the command runs and handles signals.
         while stored(place) < 20 {
             std::thread::park_timeout(std::time::Duration::from_millis(10));
         }

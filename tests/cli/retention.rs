@@ -1,4 +1,4 @@
-//! Forgetting and archiving.
+//! Erasing, removing and archiving.
 
 use readside::{HandlerConfig, NewEvent};
 use serde_json::json;
@@ -55,7 +55,7 @@ fn a_person_is_forgotten() {
     });
 }
 
-// Contract: K2: what may still show it is rebuilt where that is asked for.
+// Contract: K2: a read model that may still show the event is rebuilt if the user asks for it.
 #[test]
 fn what_showed_an_erased_event_is_rebuilt() {
     on_both(|place| {

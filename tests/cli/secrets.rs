@@ -1,4 +1,5 @@
-//! Connection strings, with slips and without: never a file, never shown, wherever they are given.
+//! Connection strings, with slips and without. Wherever they are given, they are never shown, and never taken for a
+//! file.
 //!
 //! Contract: O4
 
@@ -13,7 +14,7 @@ use crate::{Ran, command, common, fresh, ran};
 
 const SECRET: &str = "super";
 
-/// Each is a connection string with a slip, or one that leads to nobody.
+/// Connection strings with a slip, or strings that lead to no server.
 const SLIPS: [&str; 33] = [
     "postgresql:/a:supersecret@h/x",
     "postgres//a:supersecret@h",
@@ -56,7 +57,7 @@ fn silent(ran: &Ran, how: &str) {
     assert!(!ran.err.contains("panicked"), "{how}: {}", ran.err);
 }
 
-/// The command in its own folder, in which it has to leave nothing.
+/// Runs the command in its own folder, in which it must leave nothing.
 fn within(work: impl Fn(&mut dyn FnMut() -> Command)) {
     let folder = tempfile::tempdir().unwrap();
     work(&mut || {
@@ -95,7 +96,7 @@ fn the_events_place_is_no_file_and_is_not_shown() {
     });
 }
 
-// Where a command, an option, or a value is expected.
+// The string is in the place of a command, an option, or a value.
 #[test]
 fn a_connection_string_in_a_wrong_place_is_not_shown() {
     let [file, _] = fresh();
@@ -126,7 +127,7 @@ fn a_connection_string_in_a_wrong_place_is_not_shown() {
     });
 }
 
-// The script that is printed names the role in each line.
+// The printed script would name the role in each line.
 #[test]
 fn a_connection_string_is_no_role() {
     let database = common::postgres::database();
@@ -139,7 +140,7 @@ fn a_connection_string_is_no_role() {
     });
 }
 
-// What is wrong is said nevertheless.
+// The message still says what is wrong.
 #[test]
 fn the_slip_is_named() {
     for (place, named) in [
@@ -162,7 +163,7 @@ fn the_slip_is_named() {
     assert!(error.contains("unrecognized subcommand") && error.contains("--database-url"), "{error}");
 }
 
-// As psql has it; what is set up is that database, and no file of this name.
+// As in psql. The command sets up that database, and creates no file with this name.
 #[test]
 fn keyword_and_value_name_a_database() {
     let database = common::postgres::database();
@@ -176,7 +177,7 @@ fn keyword_and_value_name_a_database() {
     run(&["bench", "--events", "100", "--instances", "2"]).ok();
 }
 
-// Contract: O4: an URI of a file may hold the key of an extension that encrypts it.
+// Contract: O4: the URI of a file may hold the key of an extension that encrypts the file.
 #[test]
 fn what_an_uri_of_a_file_holds_is_not_shown() {
     let (folder, [file, _]) = (tempfile::tempdir().unwrap(), fresh());

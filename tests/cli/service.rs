@@ -6,7 +6,7 @@ use readside::prelude::*;
 
 use crate::{Place, Ran, ran};
 
-/// Users. An event with `"bad"` in its payload fails until the reducer is mended.
+/// Users. Until the reducer is repaired, an event with `"bad"` in its payload fails.
 pub(crate) fn users(mended: bool) -> Projection {
     Projection::new("users", 1)
         .table(Table::new("users").column(text("id")).column(text("event")).primary_key(["id", "event"]))
@@ -18,14 +18,14 @@ pub(crate) fn users(mended: bool) -> Projection {
         })
 }
 
-/// Not a test: the command of the service.
+/// Not a test: this is the service's command.
 #[test]
 #[ignore = "started by other tests"]
 fn serve() {
     let Ok(args) = std::env::var("SERVICE_ARGS") else { return };
     let args: Vec<String> = serde_json::from_str(&args).unwrap();
     let code = readside::cli::run_from(args, vec![users(std::env::var("MENDED").is_ok())]);
-    // The code of an `ExitCode` cannot be asked for.
+    // There is no way to get the number of an `ExitCode`.
     let code = [0, 1, 2, 3, 130]
         .into_iter()
         .find(|n| format!("{:?}", std::process::ExitCode::from(*n)) == format!("{code:?}"));
@@ -37,7 +37,7 @@ pub(crate) fn service(place: &Place, mended: bool, args: &[&str]) -> Ran {
     service_on(&place.name(), mended, args)
 }
 
-/// The same on a database by its name.
+/// The same, on the database with this name.
 pub(crate) fn service_on(name: &str, mended: bool, args: &[&str]) -> Ran {
     let mut all = vec!["service", "-d", name];
     all.extend(args);
@@ -52,7 +52,7 @@ pub(crate) fn service_on(name: &str, mended: bool, args: &[&str]) -> Ran {
         command.env("MENDED", "1");
     }
     let mut ran = ran(&mut command, "");
-    // The harness of tests says this before.
+    // The test harness prints this before the command's output.
     ran.out = ran.out.trim_start_matches("\nrunning 1 test\n").to_owned();
     ran
 }

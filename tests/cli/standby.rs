@@ -1,4 +1,4 @@
-//! What the command does where the server only reads: on a hot standby, and where somebody has set it so.
+//! The command on a server that only reads: a hot standby, or a server that somebody made read-only.
 
 use readside::error::{PushError, StoreErrorKind as Kind, chain};
 use readside::postgres_driver::Client;
@@ -17,13 +17,13 @@ fn pushed(url: &str) -> Ran {
     ran(command().args(["-d", url, "push"]), line)
 }
 
-/// Sets a database up, and pushes an event.
+/// Sets up a database, and pushes an event.
 fn filled(url: &str) {
     run(url, &["setup"]).ok();
     pushed(url).ok();
 }
 
-/// The checks of `doctor` that failed, with what they say.
+/// The failed checks of `doctor`, and what they say.
 fn failed_checks(url: &str) -> Vec<(String, String)> {
     let report = run(url, &["doctor", "--json"]);
     let report: serde_json::Value = serde_json::from_str(&report.out).expect(&report.err);
@@ -67,7 +67,7 @@ fn a_standby_is_read_whatever_the_role_defaults_are_and_a_write_names_the_primar
     assert_eq!(store.filter(&Query::new()).unwrap().len(), 1);
 }
 
-// Contract: O4, L11: whatever only looks works where nothing can be written.
+// Contract: O4, L11: every command that only looks works although nothing can be written.
 #[test]
 fn every_command_that_only_looks_works_on_a_standby() {
     let primary = Server::start();
@@ -110,11 +110,11 @@ fn every_command_that_only_looks_works_on_a_standby() {
     ran(command().args(["-d", &standby.url(), "push", "--dry-run"]), line).ok();
     for args in [&["verify", "users"][..], &["explain", "users", "acme", "1", "1"]] {
         let ran = crate::service::service_on(&standby.url(), false, args);
-        // An engine answers them, which has to be asked.
+        // These need an answer of an engine, so the command has to be put on record.
         let words = ["on record", "connect to the primary server"];
         assert!(ran.code == 1 && words.iter().all(|word| ran.err.contains(word)), "{args:?}: {}{}", ran.out, ran.err);
     }
-    // So does what changes anything.
+    // Commands that change something fail too.
     for args in ["resume users --why x", "remove-instance acme --why x", "redact --instance acme --position 1 --why x"]
     {
         let ran = run(&standby.url(), &args.split(' ').collect::<Vec<_>>());
@@ -122,7 +122,7 @@ fn every_command_that_only_looks_works_on_a_standby() {
     }
 }
 
-// As libpq has it.
+// As in libpq.
 #[test]
 fn a_list_of_hosts_is_searched_for_the_wanted_server() {
     let primary = Server::start();
@@ -152,7 +152,7 @@ fn a_list_of_hosts_is_searched_for_the_wanted_server() {
     assert!(text.contains("target_session_attrs of the connection string asks for another server"), "{text}");
 }
 
-// What somebody has set is obeyed, and named.
+// A setting that somebody made is obeyed and named.
 #[test]
 fn who_made_it_read_only_is_named() {
     let database = common::postgres::database();

@@ -1,4 +1,4 @@
-//! How projections are doing.
+//! The command `status`.
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -135,7 +135,7 @@ fn in_tables(place: &Place, sql: &str) -> String {
     }
 }
 
-// Contract: L11: the log was put back below a checkpoint; nothing lags and nothing failed.
+// Contract: L11: the log was set back below a checkpoint. Nothing lags, and nothing failed.
 #[test]
 fn a_checkpoint_above_the_log_is_stuck_and_has_an_exit_code_of_its_own() {
     on_both(|place| {
@@ -155,7 +155,7 @@ fn a_checkpoint_above_the_log_is_stuck_and_has_an_exit_code_of_its_own() {
         let ran = place.run(&["doctor"]);
         assert_eq!(ran.code, 3);
         assert!(ran.out.contains("FAIL  standstills") && ran.out.contains("`readside reset`"), "{}", ran.out);
-        // Other events take the places of those that were lost.
+        // Other events take the positions of the lost ones.
         push_more(place, "a", 4);
         let ran = place.run(&["doctor"]);
         assert_eq!(ran.code, 3);
@@ -163,7 +163,7 @@ fn a_checkpoint_above_the_log_is_stuck_and_has_an_exit_code_of_its_own() {
     });
 }
 
-/// Events of new users.
+/// Pushes events of new users.
 fn push_more(place: &Place, instance: &str, count: usize) {
     place.with(|store| {
         let command = |n: usize| NewEvent::raw(instance, "user", &format!("new{n}"), "user.added");
@@ -205,7 +205,7 @@ fn stuck_and_behind_but_moving_differ_in_one_call() {
     });
 }
 
-// Contract: L11: the only engine is dead, or works on a file that was taken away; its last work is seconds old.
+// Contract: L11: the only engine is dead, or works on a file that was moved away. Its last work is seconds old.
 #[test]
 fn what_a_dead_engine_ran_does_not_move() {
     on_both(|place| {
@@ -270,7 +270,7 @@ fn engines_and_leases_are_shown() {
     });
 }
 
-// Contract: L11: an engine that cannot write, for instance to a full disk, cannot say that it lives either.
+// Contract: L11: an engine that cannot write, for instance to a full disk, cannot report that it is alive either.
 #[test]
 fn an_engine_that_is_silent_need_not_be_dead() {
     on_both(|place| {

@@ -15,7 +15,7 @@ const LISTS: [&[&str]; 7] = [
     &["leases"],
 ];
 
-/// Long names, a failed event, commands and operations.
+/// Pushes events with long names, and makes a failed event, commands and operations.
 fn fill(place: &Place) {
     let long = "a-tenant-with-quite-a-long-name";
     place.with(|store| {
@@ -36,7 +36,7 @@ fn words(text: &str) -> Vec<&str> {
     words
 }
 
-// Contract: L11: what stands still is seen in any terminal: no line is too long for it, and no word is broken inside.
+// Contract: L11: people can see a standstill in any terminal: no line is too long, and no word is broken.
 #[test]
 fn lists_are_readable_at_80_columns_and_in_a_pipe() {
     on_both(|place| {
@@ -48,14 +48,14 @@ fn lists_are_readable_at_80_columns_and_in_a_pipe() {
             for line in narrow.lines().filter(|line| line.contains(' ')) {
                 assert!(line.chars().count() <= 80, "{list:?}: {line}\n{narrow}");
             }
-            // Ages go on meanwhile, and names of columns come again for each row.
+            // Ages change between the two calls, and the narrow form repeats the column names in each row.
             let is_number = |word: &&&str| word.chars().any(|letter| letter.is_ascii_digit()) && word.len() < 20;
             let (wide, narrow_words) = (words(&piped), words(&narrow));
             let lost: Vec<_> = wide.iter().filter(|word| !is_number(word) && !narrow_words.contains(word)).collect();
             assert!(lost.is_empty(), "{list:?}: {lost:?} in {narrow}");
             assert!(!piped.lines().any(|line| line.ends_with(' ')), "{list:?}: nothing pads the last column");
         }
-        // For scripts each row is one line.
+        // For scripts, each row is one line.
         assert_eq!(place.run(&["commands"]).ok().lines().count(), 2);
         assert_eq!(place.run(&["operations"]).ok().lines().count(), 2);
     });

@@ -1,4 +1,4 @@
-//! A whole tenant as a file: what comes in is what went out.
+//! A whole tenant as a file: an import restores what the export wrote.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -25,7 +25,7 @@ fn export(place: &Place, instance: &str, file: &str) -> String {
     fs::read_to_string(file).unwrap()
 }
 
-/// The lines, each with the texts of its members but these.
+/// The lines, each with the texts of its members. Leaves out the members in `but`.
 fn told(lines: &str, but: &[&str]) -> Vec<BTreeMap<String, String>> {
     let told = |line: &str| {
         let members: BTreeMap<String, Box<RawValue>> = serde_json::from_str(line).unwrap();
@@ -35,7 +35,7 @@ fn told(lines: &str, but: &[&str]) -> Vec<BTreeMap<String, String>> {
     lines.lines().map(told).collect()
 }
 
-/// So many events of a tenant, with unique values.
+/// Pushes this many events of a tenant, with unique values.
 fn fill(place: &Place, instance: &str, count: usize) {
     let event = |n: usize| {
         NewEvent::raw(instance, "user", &format!("u{n}"), "user.added")
@@ -55,7 +55,7 @@ fn events(place: &Place, instance: &str) -> Vec<readside::Event> {
     found
 }
 
-// Contract: A8, K1, K2: ids, times, versions, metadata, push keys, unique values, erased events, payloads to the letter.
+// Contract: A8, K1, K2: ids, times, versions, metadata, push keys, unique values, erased events, and exact payloads.
 #[test]
 fn export_import_and_export_is_the_same() {
     let folder = tempfile::tempdir().unwrap();
@@ -84,7 +84,7 @@ fn export_import_and_export_is_the_same() {
             if random.one_in(2) {
                 from.run(&["archive", "--before", "0s", "--instance", "t1", "--why", "a test"]).ok();
             }
-            // Positions of the other store go on behind what was there.
+            // The positions of the other store continue behind the ones that it had.
             let shifted = round == 1;
             if shifted {
                 fill(to, "t1", 5);
@@ -101,7 +101,7 @@ fn export_import_and_export_is_the_same() {
             let place = |event: &readside::Event| event.clone().with_position(0);
             let stored: Vec<readside::Event> = events(to, "t1").iter().map(place).collect();
             assert_eq!(stored, events(from, "t1").iter().map(place).collect::<Vec<_>>());
-            // By another name, beside itself.
+            // The same store also takes a copy under another name.
             to.run(&["import", &names[1], "--instance", "t1 copy"]).ok();
             let third = export(to, "t1 copy", &names[2]);
             let but = ["export", "position", "instance"];
@@ -158,7 +158,7 @@ fn lines_that_go_back_in_time_are_named() {
     });
 }
 
-// Contract: A1: all of a file, or nothing.
+// Contract: A1: either the whole file is stored, or nothing.
 #[test]
 fn a_file_that_is_wrong_is_refused_before_anything_is_stored() {
     on_both(|place| {
@@ -213,7 +213,7 @@ fn a_file_that_is_wrong_is_refused_before_anything_is_stored() {
         let other = file(&folder, "none");
         let error = place.run(&["export", "--instance", "nobody", "--file", &other]).failed();
         assert!(error.contains("there is no instance \"nobody\"") && !Path::new(&other).exists(), "{error}");
-        // What was refused so often is taken as it was.
+        // The original file, of which many wrong variants were refused, is accepted.
         let out = place.run(&["import", &path, "--instance", "new", "--why", "moving"]).ok();
         assert_eq!(out, "imported 1,200 events and 1,200 unique values as instance \"new\"\n");
         let taken = place.run_with(
@@ -229,7 +229,7 @@ fn a_file_that_is_wrong_is_refused_before_anything_is_stored() {
     });
 }
 
-/// An import that stands still behind so many lines of its second look at the file, and what feeds it.
+/// An import that stops after this many lines of its second look at the file, and the pipe that feeds it.
 fn standing(place: &Place, folder: &tempfile::TempDir, whole: &str, lines: usize) -> (std::process::Child, fs::File) {
     let [pipe, next] = ["pipe", "next"].map(|name| file(folder, name));
     for name in [&pipe, &next] {
@@ -244,7 +244,7 @@ fn standing(place: &Place, folder: &tempfile::TempDir, whole: &str, lines: usize
         .unwrap();
     let mut first = fs::OpenOptions::new().write(true).open(&pipe).unwrap();
     first.write_all(whole.as_bytes()).unwrap();
-    // There before the first look ends, so that the second one finds it.
+    // The pipe is in place before the first look ends, so that the second look opens it.
     fs::rename(&next, &pipe).unwrap();
     drop(first);
     let mut again = fs::OpenOptions::new().write(true).open(&pipe).unwrap();
@@ -254,7 +254,7 @@ fn standing(place: &Place, folder: &tempfile::TempDir, whole: &str, lines: usize
     (child, again)
 }
 
-// Contract: A1: what was stored stays, and nothing is stored twice.
+// Contract: A1: stored events stay, and nothing is stored twice.
 #[test]
 fn an_import_that_was_killed_goes_on() {
     on_both(|place| {
@@ -282,7 +282,7 @@ fn an_import_that_was_killed_goes_on() {
     });
 }
 
-// Contract: L1: an instance is a copy, or it is none.
+// Contract: L1: a stored instance is an exact copy, or the import fails.
 #[test]
 fn who_pushes_during_an_import_ends_it() {
     on_both(|place| {
@@ -294,7 +294,7 @@ fn who_pushes_during_an_import_ends_it() {
         let line = r#"{"instance":"new","aggregate_type":"u","aggregate_id":"x","type":"t"}"#;
         place.run_with(&["push"], line).ok();
         let rest: String = whole.split_inclusive('\n').skip(1800).collect();
-        // It ends before it has read all.
+        // The import ends before it has read everything.
         let _ = feed.write_all(rest.as_bytes());
         drop(feed);
         let output = child.wait_with_output().unwrap();

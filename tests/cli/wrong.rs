@@ -1,4 +1,4 @@
-//! What is wrong with the arguments, the database or the data is said in words that help, without any secret.
+//! Faults in the arguments, the database or the data: the error says what helps, and shows no secret.
 
 use std::fs;
 

@@ -1,9 +1,10 @@
-//! Processes of a test's own: the test binary, started again to run one of its ignored tests.
+//! A test's own processes: the test binary, started again to run one of its ignored tests.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child as Process, ChildStdin, Command, ExitStatus, Stdio};
 
-/// A process that runs until its standard input ends, or until it is killed, at the latest with this value.
+/// A process that runs until its standard input ends, or until it is killed. It is killed at the latest with this
+/// value.
 #[derive(Debug)]
 pub(crate) struct Child {
     process: Process,
@@ -11,12 +12,12 @@ pub(crate) struct Child {
 }
 
 impl Child {
-    /// Starts it, with these variables, and hands each line that it prints to `hear`.
+    /// Starts a process with these environment variables, and passes each line that it prints to `hear`.
     pub(crate) fn start(test: &str, env: &[(&str, &str)], hear: impl FnMut(String) + Send + 'static) -> Self {
         Self::spawn(Command::new(std::env::current_exe().unwrap()), test, env, hear)
     }
 
-    /// As [`start`](Self::start), by a shell that first runs `before`.
+    /// As [`start`](Self::start), but through a shell that first runs `before`.
     pub(crate) fn start_after(before: &str, test: &str, env: &[(&str, &str)]) -> Self {
         let mut shell = Command::new("sh");
         shell.args(["-c", &format!("{before}; exec \"$0\" \"$@\"")]).arg(std::env::current_exe().unwrap());
@@ -37,7 +38,7 @@ impl Child {
             .spawn()
             .unwrap();
         let lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        // What it prints must never block it.
+        // Reads all output, so that the process never blocks while it prints.
         std::thread::spawn(move || lines.map_while(Result::ok).for_each(hear));
         let stdin = process.stdin.take();
         Self { process, stdin }
@@ -47,7 +48,7 @@ impl Child {
         i64::from(self.process.id())
     }
 
-    /// A stop is over when no thread runs any more: one that is sent is taken by one thread first.
+    /// Sends a signal. One thread receives a stop first, so this waits until no thread of the process runs any more.
     pub(crate) fn signal(&self, signal: &str) {
         send(signal, self.pid());
         if cfg!(target_os = "linux") && signal == "-STOP" {
@@ -60,12 +61,12 @@ impl Child {
         self.process.wait().unwrap();
     }
 
-    /// Ends its input and waits; true when it ended well.
+    /// Ends the input of the process and waits. True if the process succeeded.
     pub(crate) fn end(self) -> bool {
         self.ended().success()
     }
 
-    /// Ends its input and waits.
+    /// Ends the input of the process and waits for its exit.
     pub(crate) fn ended(mut self) -> ExitStatus {
         drop(self.stdin.take());
         self.process.wait().unwrap()
@@ -79,7 +80,7 @@ impl Drop for Child {
     }
 }
 
-/// Sends a signal to a process, which may have ended by itself.
+/// Sends a signal to a process, which may have ended already.
 pub(crate) fn send(signal: &str, pid: i64) {
     Command::new("kill").args([signal, &pid.to_string()]).stderr(Stdio::null()).status().unwrap();
 }
@@ -89,7 +90,7 @@ pub(crate) fn until_told() {
     std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).unwrap();
 }
 
-/// True when each thread of the process stands still, as Linux tells.
+/// True if each thread of the process is stopped, according to Linux.
 fn is_stopped(pid: i64) -> bool {
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
     let mut states = threads.filter_map(|thread| std::fs::read_to_string(thread.unwrap().path().join("stat")).ok());

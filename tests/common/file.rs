@@ -1,11 +1,11 @@
-//! An SQLite file of a test, also one that becomes another one, while it stays the same file for all who have it open.
+//! An SQLite file of a test. Its content can be replaced while it stays the same file for all who have it open.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use readside::rusqlite::{Connection, Row};
 
-/// A folder with an SQLite file in it, gone with this.
+/// A folder with an SQLite file. It is removed with this value.
 #[derive(Debug)]
 pub(crate) struct File(tempfile::TempDir);
 
@@ -42,8 +42,8 @@ pub(crate) fn keep(path: &Path, copy: &Path) {
     connection(path).execute("VACUUM INTO ?1", [copy.to_str().unwrap()]).unwrap();
 }
 
-/// Puts a copy back as the online restore does: in one transaction, into the file that all have open. The rows of
-/// `projections` come last of all, because triggers count in them; tables that the copy does not have go.
+/// Restores a copy as the online restore does: in one transaction, into the file that everybody has open. The rows of
+/// `projections` come last, because triggers count in them. Tables that the copy does not have are dropped.
 pub(crate) fn put_back(path: &Path, copy: &Path) {
     let connection = connection(path);
     connection.execute("ATTACH ?1 AS kept", [copy.to_str().unwrap()]).unwrap();
@@ -60,7 +60,7 @@ pub(crate) fn put_back(path: &Path, copy: &Path) {
     in_one_transaction(&connection, &sql, |row| row.get(2));
 }
 
-/// Leaves nothing in the file.
+/// Removes everything from the file.
 pub(crate) fn empty(path: &Path) {
     let sql = "SELECT type, name FROM sqlite_schema WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite%' \
          ORDER BY type = 'table'";
@@ -75,7 +75,7 @@ pub(crate) fn run(path: &Path, sql: &str) {
     connection(path).execute_batch(sql).unwrap();
 }
 
-/// Runs the statements that are made of the rows of a query.
+/// Runs the statements that a query returns as its rows.
 fn in_one_transaction(
     connection: &Connection,
     query: &str,

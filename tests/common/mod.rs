@@ -1,4 +1,4 @@
-//! What integration tests share, and the soak.
+//! What integration tests and the soak share.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
@@ -20,13 +20,13 @@ pub(crate) mod server;
 #[cfg(all(feature = "postgres", unix))]
 pub(crate) mod standby;
 
-/// Longer than anything takes that goes well.
+/// Longer than anything takes that works.
 pub(crate) const LONG: Duration = Duration::from_mins(1);
 
-/// How long a look is after the one before it. A test that spins takes the time that it waits for.
+/// The pause between two looks. A test that spins would take CPU time from the work that it waits for.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(2);
 
-/// Whether it comes about in this time. Looks again and again, and parks in between.
+/// True if the condition becomes true within this time. It looks again and again, and parks in between.
 pub(crate) fn holds_within(time: Duration, mut holds: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + time;
     while !holds() {
@@ -38,7 +38,7 @@ pub(crate) fn holds_within(time: Duration, mut holds: impl FnMut() -> bool) -> b
     true
 }
 
-/// Waits until it has come about.
+/// Waits until the condition becomes true.
 #[track_caller]
 pub(crate) fn eventually(what: &str, holds: impl FnMut() -> bool) {
     assert!(holds_within(LONG, holds), "{what} did not come about");

@@ -10,7 +10,7 @@ use readside::postgres_driver::{Client, Config, NoTls};
 
 use super::server::{run_as, user};
 
-/// A pooler of a test's own. Each transaction gets whichever session of the server is free.
+/// A test's own pooler. Each transaction gets any free session of the server.
 #[derive(Debug)]
 pub(crate) struct Pooler {
     folder: tempfile::TempDir,
@@ -24,13 +24,13 @@ impl Pooler {
         Self::in_mode("transaction", url)
     }
 
-    /// As [`before`](Self::before), in another mode than that for transactions.
+    /// As [`before`](Self::before), in another pool mode.
     pub(crate) fn in_mode(mode: &str, url: &str) -> Self {
         let (folder, user) = (tempfile::tempdir().unwrap(), user());
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let settings = folder.path().join("pgbouncer.ini");
         let (database, line) = target(url);
-        // With `any` the user that a client names does not count: all sessions are those of the one named here.
+        // With `any`, the pooler ignores the client's user. All sessions are those of the user named here.
         std::fs::write(
             &settings,
             format!(
@@ -55,7 +55,7 @@ impl Pooler {
         pooler
     }
 
-    /// The URL of the database by way of this pooler.
+    /// The URL of the database through this pooler.
     pub(crate) fn url(&self) -> &str {
         &self.url
     }

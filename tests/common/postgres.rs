@@ -1,4 +1,4 @@
-//! A fresh database per test, on the server that `tests/run` names.
+//! A new database for each test, on the server that `tests/run` names.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -6,7 +6,7 @@ use readside::postgres_driver::{Client, NoTls};
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
-/// Its own database, dropped with this value.
+/// A test's own database. It is dropped with this value.
 #[derive(Debug)]
 pub(crate) struct Database {
     url: String,
@@ -19,13 +19,13 @@ impl Database {
         &self.url
     }
 
-    /// The way of the stores: through the pooler that `tests/run` has started, if it has. A test's own clients go to the server
-    /// itself, since they prepare statements.
+    /// The URL for stores. It leads through the pooler if `tests/run` has started one. A test's own clients use the
+    /// server itself, because they prepare statements.
     pub(crate) fn store_url(&self) -> String {
         std::env::var("READSIDE_TEST_POOLER_URL").map_or(self.url.clone(), |pooler| format!("{pooler}/{}", self.name))
     }
 
-    /// The URL of a second one, dropped with this one.
+    /// The URL of a second database. It is dropped together with this one.
     pub(crate) fn beside(&self) -> &str {
         self.beside.get_or_init(|| Box::new(database())).url()
     }
@@ -40,7 +40,7 @@ pub(crate) fn database() -> Database {
     database_like("")
 }
 
-/// A database made with options.
+/// Creates a database with options.
 pub(crate) fn database_like(options: &str) -> Database {
     let server = server();
     let name = format!("readside_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));

@@ -1,4 +1,4 @@
-//! Stands between a client and a server, and does what networks do.
+//! A proxy between a client and a server that does what networks do.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -8,17 +8,17 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-/// What becomes of a COMMIT.
+/// What happens to a COMMIT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
     Pass,
-    /// The connection is cut before the server sees it.
+    /// The connection is cut before the server sees the COMMIT.
     Lost,
-    /// The server does it, and the connection is cut before the client hears so.
+    /// The server commits, and the connection is cut before the client gets the answer.
     Unanswered,
 }
 
-/// What a transaction has to say for its COMMIT to be decided about, and the decision.
+/// A text, and a function. If a transaction contains the text, the function decides about its COMMIT.
 type Decide = (&'static str, Box<dyn FnMut() -> Fate + Send>);
 
 #[derive(Default)]
@@ -27,14 +27,14 @@ struct Shared {
     refuses: AtomicBool,
     frozen: AtomicBool,
     resets: AtomicBool,
-    /// New connections wait until it ends.
+    /// New connections wait until this is false.
     holds: AtomicBool,
-    /// Address of the server to which new connections go.
+    /// The address of the server for new connections.
     server: Mutex<String>,
     mute: AtomicBool,
-    /// Microseconds by which each chunk is late.
+    /// The delay of each chunk, in microseconds.
     delay: AtomicU64,
-    /// Bytes that may still pass before a connection is cut; negative when none is to be.
+    /// How many bytes may still pass before a connection is cut. Negative if none is to be cut.
     left: AtomicI64,
     decide: Mutex<Option<Decide>>,
     lost: AtomicUsize,
@@ -42,14 +42,14 @@ struct Shared {
     cut: AtomicUsize,
 }
 
-/// Both ends of a connection. The sockets are closed when the last of the threads that share it is through, so that one
-/// of them with bytes that nobody read is reset.
+/// Both ends of a connection. The sockets are closed when the last thread that shares it ends. So a socket with
+/// unread bytes is reset.
 struct Link {
     client: TcpStream,
     server: TcpStream,
-    /// The client said since the last COMMIT what makes the next one matter.
+    /// True if, since the last COMMIT, the client said the text that makes the next one matter.
     marked: AtomicBool,
-    /// What the server says next is not passed on.
+    /// True if the server's next message is not passed on.
     swallows: AtomicBool,
 }
 
@@ -89,7 +89,7 @@ impl Proxy {
         Self { port, shared }
     }
 
-    /// The URL by way of this proxy.
+    /// The URL through this proxy.
     pub(crate) fn url(&self, url: &str) -> String {
         let (before, after) = url.split_once('@').unwrap();
         format!("{before}@127.0.0.1:{}/{}", self.port, after.split_once('/').unwrap().1)
@@ -102,22 +102,22 @@ impl Proxy {
         }
     }
 
-    /// Keeps connections open and passes nothing on until it thaws.
+    /// Keeps connections open but passes nothing on, until it is called with false.
     pub(crate) fn freeze(&self, on: bool) {
         self.shared.frozen.store(on, Ordering::SeqCst);
     }
 
-    /// Lets new connections wait, as a forwarder does that looks for the new primary.
+    /// Makes new connections wait, as a forwarder does while it looks for the new primary.
     pub(crate) fn hold(&self, on: bool) {
         self.shared.holds.store(on, Ordering::SeqCst);
     }
 
-    /// Has new connections go to the server that this URL names.
+    /// Sends new connections to the server that this URL names.
     pub(crate) fn point_to(&self, url: &str) {
         *self.shared.server.lock() = address(url);
     }
 
-    /// Holds notifications back, as if a pooler had given them to another client.
+    /// Drops notifications, as if a pooler had given them to another client.
     pub(crate) fn mute(&self, on: bool) {
         self.shared.mute.store(on, Ordering::SeqCst);
     }
@@ -131,22 +131,22 @@ impl Proxy {
         self.shared.delay.store(u64::try_from(by.as_micros()).unwrap(), Ordering::SeqCst);
     }
 
-    /// Resets the next connection on which the client says something.
+    /// Resets the next connection on which the client sends something.
     pub(crate) fn reset_one(&self) {
         self.shared.resets.store(true, Ordering::SeqCst);
     }
 
-    /// Cuts the connection on which the byte after these would pass, in whichever direction.
+    /// Lets this many bytes pass, in both directions together, and cuts the connection of the next byte.
     pub(crate) fn cut_after(&self, bytes: usize) {
         self.shared.left.store(i64::try_from(bytes).unwrap(), Ordering::SeqCst);
     }
 
-    /// True until the cut that was asked for is done.
+    /// True until the requested cut is done.
     pub(crate) fn is_armed(&self) -> bool {
         self.shared.left.load(Ordering::SeqCst) >= 0 || self.shared.resets.load(Ordering::SeqCst)
     }
 
-    /// Decides about the COMMIT of each transaction that names this, from now on.
+    /// From now on, lets this function decide about the COMMIT of each transaction that contains `name`.
     pub(crate) fn commits_of(&self, name: &'static str, decide: impl FnMut() -> Fate + Send + 'static) {
         *self.shared.decide.lock() = Some((name, Box::new(decide)));
     }
@@ -155,7 +155,7 @@ impl Proxy {
         *self.shared.decide.lock() = None;
     }
 
-    /// Connections cut in the middle or reset, commits lost, commits unanswered.
+    /// How many connections were cut or reset, how many commits were lost, and how many were unanswered.
     pub(crate) fn counts(&self) -> (usize, usize, usize) {
         let shared = &self.shared;
         let read = |count: &AtomicUsize| count.load(Ordering::SeqCst);
@@ -178,14 +178,14 @@ impl Shared {
         let mut buffer = [0; 16 * 1024];
         while from.peek(&mut buffer[..1]).is_ok_and(|seen| seen > 0) {
             if from_client && self.resets.swap(false, Ordering::SeqCst) {
-                // What the client said stays unread, so that closing resets.
+                // The client's bytes stay unread, so closing resets the connection.
                 self.cut.fetch_add(1, Ordering::SeqCst);
                 let _ = link.server.shutdown(Shutdown::Both);
                 return;
             }
             let Ok(read) = from.read(&mut buffer) else { break };
             self.hold_up();
-            // The server sends them when it has nothing else to say.
+            // The server sends notifications when it has nothing else to send, so they begin a chunk.
             if !from_client && buffer[0] == b'A' && self.mute.load(Ordering::SeqCst) {
                 continue;
             }

@@ -1,4 +1,4 @@
-//! Choices that a seed repeats.
+//! Random choices that a seed repeats.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ impl Random {
         usize::try_from(self.next() % end as u64).expect("it is below a usize")
     }
 
-    /// True once in `n` times.
+    /// True once in `n` times, on average.
     pub(crate) fn one_in(&mut self, n: usize) -> bool {
         self.below(n) == 0
     }
@@ -34,7 +34,7 @@ impl Random {
     }
 }
 
-/// The seed of this run: the environment's, or always the same one.
+/// The seed of this run: from the environment, or always the same one.
 pub(crate) fn seed() -> u64 {
     std::env::var("READSIDE_FAULT_SEED").map_or(1, |seed| seed.parse().expect("READSIDE_FAULT_SEED is a number"))
 }

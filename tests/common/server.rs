@@ -1,4 +1,4 @@
-//! A PostgreSQL server of a test's own, which it may kill, stop, and give its past back.
+//! A test's own PostgreSQL server, which the test may kill, stop, and restore to an earlier state.
 
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
@@ -12,7 +12,7 @@ use readside::postgres_driver::{Client, NoTls};
 pub(crate) struct Server {
     folder: tempfile::TempDir,
     binaries: PathBuf,
-    /// Whom it runs as, when not as the user of the test: a server refuses to run as root.
+    /// The user that the server runs as, if it is not the user of the test. A server refuses to run as root.
     user: Option<(u32, u32)>,
     port: u16,
     durable: bool,
@@ -20,13 +20,13 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Makes a cluster and starts a server on it. What was written outlives the process without fsync, which only
-    /// guards against the end of the machine.
+    /// Makes a cluster and starts a server on it, without fsync. Its writes survive the end of the process, because
+    /// fsync only guards against the end of the machine.
     pub(crate) fn start() -> Self {
         Self::start_with(false)
     }
 
-    /// A server whose commits are on the disk.
+    /// A server that flushes its commits to the disk.
     pub(crate) fn durable() -> Self {
         Self::start_with(true)
     }
@@ -36,7 +36,7 @@ impl Server {
         Self::start_on("initdb", &init, durable)
     }
 
-    /// A server on the data folder that this program makes.
+    /// A server on the data folder that this program creates.
     pub(super) fn start_on(program: &str, arguments: &[&str], durable: bool) -> Self {
         let (folder, binaries, user) = (tempfile::tempdir().unwrap(), binaries(), user());
         if let Some((uid, gid)) = user {
@@ -60,17 +60,17 @@ impl Server {
         self.port
     }
 
-    /// A program that comes with the server; what stands for it elsewhere may have its own rules.
+    /// A program that comes with the server. A program of the same name from elsewhere may behave differently.
     pub(crate) fn program(&self, name: &str) -> PathBuf {
         binary(&self.binaries, name)
     }
 
-    /// The folder of its socket.
+    /// The folder of the server's socket.
     pub(crate) fn socket(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 
-    /// Writes a file into its data folder, which only it may read.
+    /// Writes a file into the data folder that only the server may read.
     pub(crate) fn give(&self, name: &str, text: &str) {
         let path = self.folder.path().join("data").join(name);
         std::fs::write(&path, text).unwrap();
@@ -92,16 +92,16 @@ impl Server {
         self.wait();
     }
 
-    /// Ends the server and its backends at once, for good.
+    /// Ends the server and its backends at once and for good.
     pub(crate) fn kill(&mut self) {
-        // One that has ended has no process, and its number may be another's by now.
+        // If the server has ended, its process number may belong to another process by now.
         if let Ok(None) = self.process.try_wait() {
             signal("-QUIT", &self.process);
             let _ = self.process.wait();
         }
     }
 
-    /// Ends the server in order; its connections are closed.
+    /// Shuts the server down in order. Its connections are closed.
     pub(crate) fn stop(&mut self) {
         signal("-INT", &self.process);
         let deadline = Instant::now() + Duration::from_mins(1);
@@ -111,13 +111,13 @@ impl Server {
         }
     }
 
-    /// Starts it again on what its data folder holds.
+    /// Starts the server again on its data folder.
     pub(crate) fn start_again(&mut self) {
         self.process = launch(self.user, &self.binaries, &self.folder, self.port, self.durable);
         self.wait();
     }
 
-    /// As [`start_again`](Self::start_again), where the server is asked in another way whether it answers.
+    /// As [`start_again`](Self::start_again), with another way to ask whether the server answers.
     pub(crate) fn start_again_by(&mut self, answers: impl Fn(&Self) -> bool) {
         self.process = launch(self.user, &self.binaries, &self.folder, self.port, self.durable);
         self.wait_by(answers);
@@ -130,7 +130,7 @@ impl Server {
         self.start_again();
     }
 
-    /// Stops the server, puts the copy in the place of its data folder, and starts it again.
+    /// Stops the server, replaces its data folder with the copy, and starts it again.
     pub(crate) fn put_back(&mut self) {
         self.stop();
         self.copy("kept", "data");
@@ -146,14 +146,14 @@ impl Server {
         assert!(copied.status.success(), "cp: {}", String::from_utf8_lossy(&copied.stderr));
     }
 
-    /// Runs `pg_ctl` on its data folder.
+    /// Runs `pg_ctl` on the data folder.
     pub(super) fn control(&self, arguments: &[&str]) {
         let mut command = run_as(self.user, &self.binaries.join("pg_ctl"));
         let done = command.current_dir(&self.folder).args(["-D", "data"]).args(arguments).output().unwrap();
         assert!(done.status.success(), "pg_ctl {arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
     }
 
-    /// Until it answers. A new server refuses to start while backends of the dead one still run.
+    /// Waits until the server answers. A new server refuses to start while backends of the dead one still run.
     fn wait(&mut self) {
         self.wait_by(|server| server.client().is_some());
     }
@@ -224,12 +224,12 @@ pub(super) fn user() -> Option<(u32, u32)> {
     of("postgres").or_else(|| of("nobody"))
 }
 
-/// A program among the server's, or else in the search path: a server that was fetched brings few others.
+/// A program from the server's binaries, or else from the search path. A downloaded server brings few other programs.
 fn binary(binaries: &std::path::Path, name: &str) -> PathBuf {
     Some(binaries.join(name)).filter(|path| path.exists()).unwrap_or_else(|| name.into())
 }
 
-/// The folder of the server binaries, looked for as `tests/run` does.
+/// The folder of the server's binaries, found as in `tests/run`.
 fn binaries() -> PathBuf {
     let mut candidates: Vec<PathBuf> = std::env::var_os("PG_BIN").map(PathBuf::from).into_iter().collect();
     let folders = ["/usr/lib/postgresql", "/usr", "/opt/homebrew/opt", "/usr/local/opt"];

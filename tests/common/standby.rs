@@ -1,4 +1,4 @@
-//! A streaming standby of a test's server, which may lag, and be promoted.
+//! A streaming standby of a test's server. It can lag, and it can be promoted.
 
 use std::time::{Duration, Instant};
 
@@ -30,13 +30,13 @@ impl Standby {
         self.0.port()
     }
 
-    /// Waits until it has replayed everything that the primary has written by now.
+    /// Waits until the standby has replayed everything that the primary has written so far.
     pub(crate) fn catch_up(&self, primary: &Server) {
         let written: String = client(primary).query_one("SELECT pg_current_wal_flush_lsn()::text", &[]).unwrap().get(0);
         self.until("replayed", &format!("SELECT pg_last_wal_replay_lsn() >= '{written}'::pg_lsn"));
     }
 
-    /// Receives nothing from now on: what the primary writes is lost when this one is promoted.
+    /// Receives nothing from now on. What the primary writes after this is lost when the standby is promoted.
     pub(crate) fn stop_receiving(&self) {
         let mut client = client(&self.0);
         client.batch_execute("ALTER SYSTEM SET primary_conninfo = ''").unwrap();
@@ -44,7 +44,7 @@ impl Standby {
         self.until("stopped receiving", "SELECT NOT EXISTS (SELECT FROM pg_stat_wal_receiver)");
     }
 
-    /// Makes it the primary, and waits until it takes writes.
+    /// Promotes the standby, and waits until it accepts writes.
     pub(crate) fn promote(self) -> Server {
         self.0.control(&["promote", "--wait"]);
         self.until("been promoted", "SELECT NOT pg_is_in_recovery()");

@@ -1,4 +1,4 @@
-//! Attempts, back-off, and what is recorded: Contract: C5, H1, H2, L4.
+//! Attempts, back-off, and what is put on record: Contract: C5, H1, H2, L4.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -69,7 +69,7 @@ fn the_instance_waits_until_the_next_attempt_is_due_and_stops_at_the_limit() {
     );
 }
 
-// Contract: H2: a clock that was wrong keeps nobody waiting for years.
+// Contract: H2: a clock that was wrong makes no instance wait for years.
 #[test]
 fn a_wait_that_no_back_off_can_have_set_is_over() {
     let (store, clock) = store();
@@ -82,7 +82,7 @@ fn a_wait_that_no_back_off_can_have_set_is_over() {
     assert!(matches!(&again[0].cause, StopCause::Failing(blocked) if blocked.attempts == 2), "{again:?}");
 }
 
-/// Fails so often, then counts.
+/// Fails this many times, then counts.
 fn flaky(failures: usize) -> (Projection, Arc<AtomicUsize>) {
     let calls = Arc::new(AtomicUsize::new(0));
     let seen = calls.clone();
@@ -136,7 +136,7 @@ fn a_later_success_clears_the_record() {
     assert_eq!(rows(&store), ["a/flaky=1", "a/x=1"]);
 }
 
-// Contract: C5: what is not the event's fault is retried and never counted.
+// Contract: C5: a failure that is not the event's fault is retried, and is never counted.
 #[test]
 fn trouble_of_the_database_is_not_counted() {
     for kind in [StoreErrorKind::Connection, StoreErrorKind::Conflict, StoreErrorKind::Timeout, StoreErrorKind::Full] {
@@ -153,7 +153,8 @@ fn trouble_of_the_database_is_not_counted() {
     }
 }
 
-// Contract: G2, G3, L4: the table refuses one event; the others of its instance before it, and all other instances, go on.
+// Contract: G2, G3, L4: the table refuses one event. The earlier events of its instance and all other instances go
+// on.
 #[test]
 fn a_refused_statement_is_found_by_single_steps() {
     let (store, _) = store();
@@ -195,7 +196,7 @@ fn no_instances_is_an_error() {
     assert!(matches!(handler.fetch_events(&[]), Err(TriggerError::NoInstances { .. })));
 }
 
-// Contract: H2, G2: each transaction goes as far as it can, so that events that fail for good hold nobody up for long.
+// Contract: H2, G2: each transaction goes as far as it can, so events that fail for good delay nobody for long.
 #[test]
 fn many_events_that_fail_for_good_take_few_transactions() {
     const MANY: usize = 100;

@@ -1,4 +1,4 @@
-//! Events that a caller has at hand: Contract: C4, G1, D2's ground.
+//! Events that the caller passes to the handler: Contract: C4, G1, D2.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ fn events_that_continue_at_the_checkpoint_are_applied_and_others_dropped() {
     let processed = handler.process_events(&all[..2]);
     assert_eq!((processed.applied, processed.stopped.len()), (2, 0));
     assert_eq!(rows(&store), ["a/x=3"]);
-    // In any order, and once more: everything is in the model then, nothing twice.
+    // The events come in any order, and twice. In the end the read model holds all of them, and none twice.
     let mut mixed = all.clone();
     mixed.reverse();
     mixed.extend(all.clone());
@@ -28,7 +28,7 @@ fn events_that_continue_at_the_checkpoint_are_applied_and_others_dropped() {
     assert_eq!((position(&store, "a"), position(&store, "b")), (3, 1));
 }
 
-// Contract: D2: a gap is not jumped over.
+// Contract: D2: the handler does not skip a gap.
 #[test]
 fn a_gap_stops_its_instance_there() {
     let (store, _) = store();
@@ -42,7 +42,7 @@ fn a_gap_stops_its_instance_there() {
     assert_eq!(rows(&store), ["a/x=1", "b/x=7"]);
 }
 
-// Contract: G1: another worker was faster; what it applied is dropped, not applied again.
+// Contract: G1: another worker was faster. What it applied is dropped, not applied again.
 #[test]
 fn what_was_fetched_before_another_worker_went_on_is_dropped() {
     let (store, _) = store();

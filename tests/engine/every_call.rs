@@ -1,4 +1,4 @@
-//! Each call of a run fails once, in each way; afterwards the read model is what one application of each event gives.
+//! Each call of a run fails once, in each way. Afterwards the read model shows that each event was applied once.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -22,17 +22,17 @@ const WAYS: [Fault; 8] = [
     Fault::CommitDone,
 ];
 
-/// A store that is used again by each run, with its own instances.
+/// A store that all runs use. Each run has its own instances.
 trait Tried: EngineStore + Models + Clone + 'static {}
 impl<S: EngineStore + Models + Clone + 'static> Tried for S {}
 
-/// The events of two instances, of which one has an event that cannot be reduced and one that its table refuses.
+/// The events of two instances. In one instance, the reducer refuses one event and the table another one.
 fn fill<S: Tried>(store: &S, a: &str, b: &str) {
     store.push(&[count(a, "x", 1), count(b, "x", 100), count(a, "y", 2), count(a, "x", 3)]).unwrap();
     store.push(&[count(a, "x", 13), count(a, "x", 4), count(b, "y", 7), count(a, "y", 0), count(a, "z", 5)]).unwrap();
 }
 
-/// Position and `thing=count` of every row.
+/// The checkpoint, and `thing=count` for every row.
 fn found<S: Tried>(store: &S, instance: &str) -> (i64, Vec<String>) {
     let model = store.model(&counts(), instance).unwrap();
     let column =
@@ -52,7 +52,7 @@ fn skips(retries: u32) -> HandlerConfig {
     config().bulk_limit(2).max_failure_count(1).policy(Policy::Skip).retries(retries)
 }
 
-/// Runs with a fault, then without one until all is well; gives the number of calls of the first run.
+/// Runs with a fault, then without one until all is well. Returns the number of calls of the first run.
 fn run<S: Tried>(store: &S, way: Fault, at: usize, retries: u32) -> usize {
     let (a, b) = (format!("a-{way:?}-{at}-{retries}"), format!("b-{way:?}-{at}-{retries}"));
     fill(store, &a, &b);
@@ -104,7 +104,7 @@ fn whichever_call_fails_each_event_counts_once_on_postgres() {
     whichever_call_fails_each_event_counts_once(&store);
 }
 
-// Contract: L6: a commit that did happen is not repeated, one that did not is.
+// Contract: L6: a commit that happened is not repeated, and a commit that did not happen is.
 #[test]
 fn a_commit_of_unknown_outcome_is_looked_up() {
     for (way, transactions) in [(Fault::CommitDone, 1), (Fault::CommitLost, 2)] {
@@ -113,7 +113,8 @@ fn a_commit_of_unknown_outcome_is_looked_up() {
         let faults = OneFault::first("ProjectionStore::commit", way);
         failing(&store, &faults, config().retries(1)).trigger(&["a"]).unwrap();
         assert_eq!(rows(&store), ["a/x=1"]);
-        // After the commit: one look at the states; then, if it was lost, all of the transaction again.
+        // After the commit, the handler reads the states once. If the commit was lost, the whole transaction follows
+        // again.
         let names = faults.names();
         let after = &names[names.iter().position(|name| *name == "ProjectionStore::commit").unwrap() + 1..];
         assert_eq!(after[0], "ProjectionStore::states", "{way:?}: {names:?}");

@@ -1,4 +1,4 @@
-//! A store of which one call fails.
+//! A store in which one call fails.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,27 +12,27 @@ use readside::testing::{Answer, Call, Faults, FaultyStore};
 pub(crate) enum Fault {
     Fails(StoreErrorKind),
     Panics,
-    /// At a commit: cut off before it happened.
+    /// A commit is cut off before it happened.
     CommitLost,
-    /// At a commit: cut off after it happened.
+    /// A commit is cut off after it happened.
     CommitDone,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum At {
-    /// Whichever call it is, counted from 1.
+    /// The call with this number, counted from 1.
     Call(usize),
     /// The first call of this name.
     First(&'static str),
 }
 
-/// Has one call fail, and writes all of them down.
+/// Makes one call fail, and records all calls.
 #[derive(Debug)]
 pub(crate) struct OneFault {
     at: At,
     fault: Fault,
     calls: Mutex<Vec<&'static str>>,
-    /// The commit that goes on is the one of which word gets lost.
+    /// True when the answer of the commit that now goes on has to be lost.
     cut_off: AtomicBool,
 }
 
@@ -73,7 +73,7 @@ fn unknown() -> StoreError {
 
 impl Faults for OneFault {
     fn before(&self, call: &mut Call) -> Result<(), StoreError> {
-        // Half of the work is done when a batch fails.
+        // A batch fails after half of its work is done.
         let is_inside = call.part + 1 < call.parts;
         if is_inside || matches!(call.name, "ProjectionStore::setup" | "ProjectionStore::verify") || !self.is_hit(call)
         {

@@ -29,7 +29,8 @@ fn diverged(source: &SqliteStore, models: &SqliteStore) -> String {
     stopped[0].to_string()
 }
 
-// Contract: G6: a backup was restored: the same store, but shorter, or with other events after it.
+// Contract: G6: a backup was restored. The store is the same, but it is shorter, or has other events after the
+// backup.
 #[test]
 fn a_store_restored_to_an_older_state_is_noticed() {
     let folder = tempfile::tempdir().unwrap();
@@ -55,7 +56,7 @@ fn a_store_restored_to_an_older_state_is_noticed() {
     assert!(text.contains("belongs to event store"), "{text}");
 }
 
-// Contract: G1: a checkpoint that was set back while events were on their way.
+// Contract: G1: the checkpoint was set back while events were on their way.
 #[test]
 fn a_checkpoint_that_was_set_back_stops_the_work() {
     let (store, _) = store();
@@ -109,7 +110,7 @@ fn cut(prefix: &str, instance: &str, position: i64) -> String {
     )
 }
 
-/// What stores of both databases are.
+/// The traits of the stores of both databases.
 trait Both: readside::EngineStore + readside::testing::laws::Models + Clone {}
 impl<S: readside::EngineStore + readside::testing::laws::Models + Clone> Both for S {}
 
@@ -126,7 +127,7 @@ fn is_changed(processed: &readside::Processed) -> bool {
     processed.stopped.iter().any(|stopped| matches!(stopped.cause, StopCause::HistoryChanged { .. }))
 }
 
-/// Events that were read are gone when they are to be written, and others stand in their places.
+/// Events were read. Before they are written, they vanish, and others take their positions.
 fn what_was_read_of_a_lost_history_is_not_written<S: Both>(store: &S, other: &S, cut: Cut<'_>) {
     let handler = of(store);
     store.push(&[count("a", "x", 1), count("b", "x", 1)]).unwrap();
@@ -154,7 +155,7 @@ fn what_was_read_of_a_lost_history_is_not_written_on_postgres() {
     on_postgres(what_was_read_of_a_lost_history_is_not_written);
 }
 
-/// The log ends in front of events that are on their way: the next events get the positions.
+/// The log loses events that are on their way, and the next events get their positions.
 fn events_by_hand_of_a_lost_history_are_not_written<S: Both>(store: &S, other: &S, cut: Cut<'_>) {
     let handler = of(store);
     let subscription = store.subscribe(readside::subscription::Topics::all());
@@ -189,7 +190,7 @@ fn events_by_hand_of_a_lost_history_are_not_written_on_postgres() {
     on_postgres(events_by_hand_of_a_lost_history_are_not_written);
 }
 
-/// A failure that is on record names a position; the event there may be another one now.
+/// A failure on record names a position. Another event may have this position now.
 fn a_record_of_a_lost_event_is_not_applied_to_another<S: Both>(events: &S, other: &S, cut: Cut<'_>) {
     let (models, _) = store();
     let models = Arc::new(models);
@@ -223,7 +224,7 @@ fn a_record_of_a_lost_event_is_not_applied_to_another_on_postgres() {
     on_postgres(a_record_of_a_lost_event_is_not_applied_to_another);
 }
 
-/// Between reading and writing the log of another database was set back.
+/// The log in another database is set back between reading and writing.
 fn a_log_in_another_database_is_asked_before_the_commit<S: Both>(events: &S, other: &S, cut: Cut<'_>) {
     let (models, _) = store();
     let handler =
@@ -251,7 +252,7 @@ fn a_log_in_another_database_is_asked_before_the_commit_on_postgres() {
     on_postgres(a_log_in_another_database_is_asked_before_the_commit);
 }
 
-/// Between two attempts of a pass, of which the first has committed some events, somebody sets the checkpoint back.
+/// A pass makes two attempts, and the first one has committed some events. In between, the checkpoint is set back.
 fn what_is_set_back_between_attempts_is_not_written_again<S: Both>(store: &S, _other: &S, _cut: Cut<'_>) {
     let (calls, back) = (std::sync::atomic::AtomicUsize::new(0), store.clone());
     let key = counts().key();

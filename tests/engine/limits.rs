@@ -1,4 +1,4 @@
-//! Memory is bounded by configuration: Contract: C3, L9.
+//! The configuration bounds the memory: Contract: C3, L9.
 
 use readside::{NewEvent, Payload};
 
@@ -29,7 +29,7 @@ fn a_fetch_holds_no_more_bytes_than_it_may_but_at_least_an_event() {
     assert_eq!(rows(&store)[0], "a/x=32");
 }
 
-// Contract: L9: many instances are worked through in batches.
+// Contract: L9: many instances are processed in batches.
 #[test]
 fn instances_share_a_fetch_in_batches() {
     let (store, _) = store();

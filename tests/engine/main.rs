@@ -1,4 +1,4 @@
-//! The pass under faults: every call of a store fails once, in every way, and the laws hold.
+//! The pass under faults: every call of a store fails once, in every way, and the laws still hold.
 #![cfg(feature = "sqlite")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
@@ -25,7 +25,7 @@ use readside::store::ProjectionStore;
 use readside::{EventStore, HandlerConfig, NewEvent, ProjectionHandler, SqliteOptions, SqliteStore};
 use serde::{Deserialize, Serialize};
 
-/// Something is counted; applying it twice or not at all shows.
+/// Counts something, so an event that is applied twice or not at all shows.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Counted {
     pub(crate) by: i64,
@@ -35,7 +35,7 @@ impl Payload for Counted {
     const TYPE: &'static str = "thing.counted";
 }
 
-/// Counts by thing; a count of 13 cannot be reduced, one of 0 is refused by the table.
+/// Counts by thing. The reducer refuses a count of 13, and the table refuses a count of 0.
 pub(crate) fn counts() -> Projection {
     Projection::new("counts", 1)
         .table(Table::new("counts").column(text("thing")).column(integer("n")).primary_key(["thing"]))
@@ -65,7 +65,7 @@ pub(crate) fn config() -> HandlerConfig {
     HandlerConfig::default().retries(0).retry_failed_after(Duration::ZERO)
 }
 
-/// One that waits for a reducer, too: these reducers are not pure.
+/// Also waits for a reducer, because these reducers are not pure.
 pub(crate) fn patient() -> HandlerConfig {
     config().max_lasting_failure_count(8)
 }
@@ -87,7 +87,7 @@ pub(crate) fn show(value: &Value) -> String {
     }
 }
 
-/// `instance/thing=count` of every row.
+/// `instance/thing=count` for every row.
 pub(crate) fn rows(store: &SqliteStore) -> Vec<String> {
     let rows = store.read_rows(&counts(), "counts").unwrap();
     rows.iter().map(|row| format!("{}/{}={}", show(&row[0].1), show(&row[1].1), show(&row[2].1))).collect()

@@ -1,4 +1,4 @@
-//! Mending under faults: each call of a retry and of a discard fails once, in each way: Contract: H3, L2, L6.
+//! Repairs under faults: each call of a retry and of a discard fails once, in each way: Contract: H3, L2, L6.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -25,7 +25,7 @@ const WAYS: [Fault; 7] = [
 
 use FailureStatus::{Behind, Parked};
 
-/// Counts; a late event adds 100, once it can be reduced.
+/// Counts. A late event adds 100, as soon as its reducer is repaired.
 fn late(mended: &Arc<AtomicBool>) -> Projection {
     let mended = mended.clone();
     counts().on_raw("thing", "thing.late", move |e| {
@@ -46,7 +46,7 @@ fn by() -> By {
     By::new("ada", "mended")
 }
 
-/// Applies what can be applied, and gives up the event at 5, which nobody can.
+/// Applies what can be applied, and gives up the event at 5, which nobody can apply.
 fn mend(handler: &ProjectionHandler) -> Result<(), FailureError> {
     match handler.retry_all(&by()) {
         Ok(_) => {}
@@ -64,7 +64,8 @@ fn held(store: &SqliteStore) -> Vec<(i64, FailureStatus)> {
     held.iter().map(|held| (held.attempt.position, held.attempt.state)).collect()
 }
 
-/// Parks, mends with a fault, and mends again without; gives the number of calls of the first time.
+/// Parks events, repairs them with a fault, and repairs them again without one. Returns the number of calls of the
+/// first repair.
 fn run(way: Fault, at: usize) -> usize {
     let (store, _) = store();
     let mended = Arc::new(AtomicBool::new(false));
@@ -102,7 +103,7 @@ fn whichever_call_of_a_mending_fails_each_event_counts_once() {
     }
 }
 
-// Contract: H3: a long queue is applied as it would be caught up, not event by event.
+// Contract: H3: a long queue is applied in pages, as catching up does, not event by event.
 #[test]
 fn a_parked_aggregate_is_applied_in_few_calls() {
     let (store, _) = store();
@@ -123,7 +124,7 @@ fn a_parked_aggregate_is_applied_in_few_calls() {
     assert_eq!((rows(&store), held(&store)), (vec!["a/x=2601".to_owned()], vec![]));
 }
 
-// Contract: H3: the first event that is left of each of many aggregates is found at once, not aggregate by aggregate.
+// Contract: H3: one query finds the first remaining event of each of many aggregates, not a query for each aggregate.
 #[test]
 fn many_parked_aggregates_are_applied_in_few_calls() {
     const THINGS: usize = 300;
@@ -149,10 +150,10 @@ fn many_parked_aggregates_are_applied_in_few_calls() {
     assert_eq!((rows(&store), held(&store)), (all, vec![]));
 }
 
-// Contract: L4: what one instance meets keeps no other one from being mended, and is told in the end.
+// Contract: L4: an error in one instance does not keep the others from being repaired, and is reported at the end.
 #[test]
 fn a_fault_with_one_instance_leaves_the_others_to_be_mended() {
-    // The first two calls look for what there is to mend, in all instances.
+    // The first two calls look for what has to be repaired, in all instances.
     for at in 3.. {
         let (store, _) = store();
         let mended = Arc::new(AtomicBool::new(false));

@@ -1,4 +1,5 @@
-//! Cases of the handler that this one re-creates, as far as no other test holds them: what a trigger and a fetch return.
+//! Cases of the original handler, which this one re-creates, as far as no other test covers them: what a trigger and a
+//! fetch return.
 
 use readside::error::{StoreErrorKind as Kind, TriggerError};
 use readside::health::StopCause;
@@ -15,7 +16,7 @@ fn failing(at: &'static str, kind: Kind) -> (readside::SqliteStore, ProjectionHa
     (store, ProjectionHandler::new(wrapped.clone(), wrapped, counts(), config()).unwrap())
 }
 
-// Contract: C1: query error, event store error -> that error; nothing is written.
+// Contract: C1: an error of a query or of the event store is returned, and nothing is written.
 #[test]
 fn errors_of_reading_are_returned() {
     for at in ["EventSource::store_id", "ProjectionStore::states", "EventSource::read"] {
@@ -29,7 +30,7 @@ fn errors_of_reading_are_returned() {
     }
 }
 
-// Contract: G1: begin, lock, save or commit fails -> rolled back, the cause kept.
+// Contract: G1: if begin, lock, save or commit fails, the transaction is rolled back, and the cause is kept.
 #[test]
 fn errors_of_the_transaction_are_returned_and_roll_back() {
     for at in [
@@ -46,7 +47,7 @@ fn errors_of_the_transaction_are_returned_and_roll_back() {
     }
 }
 
-// Contract: C1: no events -> Ok, and no state row is made for them.
+// Contract: C1: without events the result is `Ok`, and no state row is created.
 #[test]
 fn nothing_to_do_is_well() {
     let (store, _) = store();
@@ -60,7 +61,7 @@ fn nothing_to_do_is_well() {
     assert_eq!((nothing.applied, nothing.stopped.len()), (0, 0));
 }
 
-// Contract: C3: smaller than, equal to, and above the limit.
+// Contract: C3: with less than the limit, the limit, and more than the limit.
 #[test]
 fn more_says_that_the_limit_ended_the_fetch() {
     let (store, _) = store();
@@ -73,7 +74,8 @@ fn more_says_that_the_limit_ended_the_fetch() {
     assert_eq!(rows(&store), ["a/x=2"]);
 }
 
-// Contract: C4: the original lost the events before a reducer's error; its retries could skip some after an inserted one.
+// Contract: C4: the original handler lost the events before a reducer's error, and its retries could skip events
+// after an inserted one.
 #[test]
 fn a_reducers_error_loses_nothing_before_it_and_counts_are_the_callers() {
     let (store, _) = store();

@@ -11,7 +11,7 @@ use readside::{Projection, ProjectionHandler};
 
 use crate::{config, count, counts, handler, patient, push, rows, stopped, store};
 
-/// Waits at the end of its first read until told, and counts reads.
+/// Waits at the end of its first read until the test lets it go, and counts reads.
 #[derive(Debug)]
 struct Gate {
     reads: AtomicUsize,
@@ -34,7 +34,8 @@ impl Faults for Gate {
     }
 }
 
-// Contract: C1: the second caller raises the target of the running one to the head it finds, and waits for that.
+// Contract: C1: the second caller raises the target of the running pass to the head that it finds, and waits for
+// that.
 #[test]
 fn a_second_caller_waits_for_the_first_and_sees_its_own_event() {
     let (store, _) = store();
@@ -47,7 +48,7 @@ fn a_second_caller_waits_for_the_first_and_sees_its_own_event() {
     std::thread::scope(|scope| {
         let first = scope.spawn(|| handler.trigger(&["a"]));
         first_reads.recv_timeout(Duration::from_secs(30)).unwrap();
-        // The first one has read what was there; this event comes after.
+        // The first caller has read what was there. This event comes later.
         push(&store, &[count("a", "x", 2)]);
         let second = scope.spawn(|| handler.trigger(&["a"]).map(|()| rows(&store)));
         crate::common::eventually("the second caller's look", || gate.heads.load(Ordering::SeqCst) > 0);
@@ -58,7 +59,7 @@ fn a_second_caller_waits_for_the_first_and_sees_its_own_event() {
     assert!(gate.reads.load(Ordering::SeqCst) <= 3, "one caller did the work");
 }
 
-// Contract: L2: many callers of many handlers, while events come in.
+// Contract: L2: many callers of many handlers run while events come in.
 #[test]
 fn many_callers_apply_each_event_once() {
     let (store, _) = store();
@@ -82,7 +83,8 @@ fn many_callers_apply_each_event_once() {
     assert_eq!(rows(&store), ["a/x=20", "a/y=60", "b/x=20", "c/x=20"]);
 }
 
-// Contract: C5, J3: a long back-off ends with the cancellation; at its own end it would have another cause.
+// Contract: C5, J3: a cancellation ends a long back-off. If the back-off ended normally, the error would have another
+// cause.
 #[test]
 fn cancel_interrupts_the_wait_between_attempts() {
     let (store, _) = store();

@@ -11,7 +11,7 @@ use readside::{Event, EventStore, SqliteOptions, SqliteStore};
 use crate::common::random::{Random, seed};
 use crate::load::{Acknowledged, LONG, eventually, instances, lawful, start, under_load};
 
-// Contract: L5: leases, heartbeats and back-offs are made on a clock that is off by up to a day in either direction.
+// Contract: L5: leases, heartbeats and back-offs work on a clock that is wrong by up to a day in either direction.
 #[test]
 fn the_engine_does_not_care_what_time_it_is() {
     let folder = tempfile::tempdir().unwrap();
@@ -34,7 +34,7 @@ fn the_engine_does_not_care_what_time_it_is() {
             eventually("pushes go on", || acknowledged.len() > before);
         }
     });
-    // It stands still where it was set last, and the work ends all the same.
+    // The clock stands still at its last time, and the work still ends.
     let report = lawful(&store, &acknowledged);
     for instance in instances() {
         let events = store.filter(&Query::new().or(SubQuery::new().instance(&instance))).unwrap();
@@ -47,7 +47,7 @@ fn the_engine_does_not_care_what_time_it_is() {
     println!("{jumps} jumps of the clock: {report}");
 }
 
-// Contract: L5, F6: what a process that died held ends, also when the clock was set back by a day after it died.
+// Contract: L5, F6: the lease of a dead process ends, also if the clock is set back by a day after its death.
 #[test]
 fn a_lease_from_a_clock_that_was_wrong_does_not_last_for_ever() {
     let clock = ManualClock::at(SystemTime::now() + Duration::from_hours(24));

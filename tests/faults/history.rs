@@ -1,4 +1,4 @@
-//! An event store that was restored to an older backup beneath a running engine: Contract: G6.
+//! An event store that is restored to an older backup beneath a running engine: Contract: G6.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ fn push(store: &dyn EventStore, instance: &str, count: usize) -> Vec<Event> {
     store.push(&commands).unwrap()
 }
 
-/// The instance stopped and says why; nothing of it moved, and the other ones go on.
+/// Checks that the instance stopped with a reason, that nothing of it moved, and that other instances go on.
 fn diverged(engine: &Engine, events: &dyn EventStore, models: &dyn laws::Models, position: i64) {
     match engine.trigger("sums", &["a"]) {
         Err(error::TriggerError::Stopped { stopped, .. }) => {
@@ -44,7 +44,7 @@ mod beneath {
     use super::*;
     use crate::common::postgres::{Database, database};
 
-    /// Events 6 to 10 of instance a are gone, as if the event store had been restored.
+    /// Removes the events 6 to 10 of instance a, as if the event store had been restored.
     fn restored() -> (Database, PostgresStore, Engine) {
         let database = database();
         let store = PostgresStore::connect(database.url()).unwrap();
@@ -68,7 +68,7 @@ mod beneath {
         diverged(&engine, &store, &store, 10);
     }
 
-    // Contract: G6: new events take the places of those that were lost; those up to the checkpoint must not be passed over.
+    // Contract: G6: new events take the positions of lost ones. The engine must not skip those up to the checkpoint.
     #[test]
     fn events_pushed_by_another_process_after_a_restore_are_not_skipped() {
         let (database, _store, engine) = restored();
@@ -77,13 +77,13 @@ mod beneath {
         diverged(&engine, &other, &other, 10);
     }
 
-    // Contract: G6: the same through the engine itself, which sees them in its queue and need not read them.
+    // Contract: G6: the engine itself pushes the events. It sees them in its queue and need not read them.
     #[test]
     fn events_pushed_by_the_engine_itself_after_a_restore_are_not_skipped() {
         let (_database, store, engine) = restored();
         for count in [5, 1, 1] {
             push(&store, "a", count);
-            // What was queued before another instance's event that is projected has been looked at.
+            // When this event of another instance is projected, the engine has looked at the events queued before it.
             let pushed = push(&store, "b", 1);
             engine.await_pushed("sums", &pushed, LONG).unwrap();
         }
@@ -91,7 +91,7 @@ mod beneath {
     }
 }
 
-// Contract: G6: the file with the events is put back between two engines; the read model lives in another one.
+// Contract: G6: the file with the events is restored between two engines. The read model is in another file.
 #[test]
 fn a_file_put_back_is_found_out_at_the_next_start() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! What is projected, who pushes, and how it is checked in the end.
+//! The projections and the pushes of these tests, and the final check.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ impl Payload for Moved {
     const TYPE: &'static str = "thing.moved";
 }
 
-/// Sums, and a line for each event: an event that is applied twice, not at all or out of order shows.
+/// Sums, and a line for each event. An event that is applied twice, not at all or out of order shows.
 pub(crate) fn ledger() -> Projection {
     let sums = Table::new("sums").column(text("thing")).column(integer("n")).column(integer("last"));
     let lines = Table::suffix("lines").column(integer("position")).column(text("thing")).primary_key(["position"]);
@@ -53,7 +53,7 @@ pub(crate) fn moved(instance: &str, thing: &str, by: i64) -> NewEvent {
     NewEvent::new(instance, thing, &Moved { by })
 }
 
-/// Ticks often, tries again at once, and has short leases.
+/// A configuration that ticks often, retries at once, and has short leases.
 pub(crate) fn eager() -> EngineConfig {
     let ms = Duration::from_millis;
     let handler = HandlerConfig::default().retry_failed_after(ms(10)).concurrent_instances(5);
@@ -64,7 +64,7 @@ pub(crate) fn start(store: impl EngineStore) -> Engine {
     Engine::builder(store).projection(ledger()).config(eager()).start().unwrap()
 }
 
-/// Events that a push has returned: none of them may be lost. By instance and position, the event's id.
+/// Events that a push has returned, none of which may be lost: the id of each by instance and position.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Acknowledged(Arc<Mutex<HashMap<(String, i64), String>>>);
 
@@ -76,7 +76,7 @@ impl Acknowledged {
         }
     }
 
-    /// What another process says of its pushes.
+    /// Reads what another process prints about its pushes.
     pub(crate) fn hear(&self, line: &str) {
         if let ["pushed", instance, position, id, "."] = line.split(' ').collect::<Vec<_>>()[..] {
             self.0.lock().insert((instance.to_owned(), position.parse().unwrap()), id.to_owned());
@@ -88,14 +88,15 @@ impl Acknowledged {
     }
 }
 
-/// The line that [`Acknowledged::hear`] understands. A process that is killed while it prints leaves off the end.
+/// Prints the line that [`Acknowledged::hear`] reads. A process that is killed while it prints leaves out the end of
+/// the line.
 pub(crate) fn say(events: &[Event]) {
     for event in events {
         println!("pushed {} {} {} .", event.instance(), event.position(), event.id());
     }
 }
 
-/// One or several commands, for one or two instances.
+/// One or several new events, for one or two instances.
 pub(crate) fn some_commands(random: &mut Random) -> Vec<NewEvent> {
     let count = 1 + random.below(3);
     let two = [random.below(INSTANCES), random.below(INSTANCES)];
@@ -105,8 +106,8 @@ pub(crate) fn some_commands(random: &mut Random) -> Vec<NewEvent> {
     (0..count).map(|n| one(n, random)).collect()
 }
 
-/// Pushes once; one push in six fails by itself after it took its place in line. What the database cannot do now, for
-/// which the test is, is none of the pusher's business.
+/// Pushes once. One push in six fails on purpose after it locked its counter. Errors from the fault under test are
+/// ignored here.
 pub(crate) fn push(store: &dyn EventStore, random: &mut Random) -> Vec<Event> {
     let mut commands = some_commands(random);
     let fails = random.one_in(6);
@@ -122,7 +123,7 @@ pub(crate) fn push(store: &dyn EventStore, random: &mut Random) -> Vec<Event> {
     }
 }
 
-/// Pushes from several threads until the fault is over.
+/// Pushes from several threads until the fault has ended.
 pub(crate) fn under_load(store: &dyn EventStore, pushers: u64, acknowledged: &Acknowledged, fault: impl FnOnce()) {
     let running = AtomicBool::new(true);
     std::thread::scope(|scope| {
@@ -136,7 +137,7 @@ pub(crate) fn under_load(store: &dyn EventStore, pushers: u64, acknowledged: &Ac
                 }
             });
         }
-        // Also when the fault panics: the pushers must end.
+        // The pushers must end, also if the fault panics.
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(fault));
         running.store(false, Ordering::SeqCst);
         if let Err(panic) = outcome {
@@ -145,7 +146,7 @@ pub(crate) fn under_load(store: &dyn EventStore, pushers: u64, acknowledged: &Ac
     });
 }
 
-/// Waits until everything is projected, and checks all laws: nothing lost, nothing doubled, nothing stuck.
+/// Waits until everything is projected, and checks all laws: nothing is lost, doubled or stuck.
 pub(crate) fn lawful<S: EventStore + Models>(store: &S, acknowledged: &Acknowledged) -> LawReport {
     let projection = ledger();
     let deadline = Instant::now() + LONG;
@@ -153,7 +154,7 @@ pub(crate) fn lawful<S: EventStore + Models>(store: &S, acknowledged: &Acknowled
         let said = match laws::check(store, store, &projection) {
             Ok(report) if report.behind().is_empty() || !report.is_lawful() => break report,
             Ok(report) => format!("stuck: {report}\n{:?}", report.behind()),
-            // A connection that the fault has ended may be found only now.
+            // The store may find only now that the fault has ended a connection.
             Err(Error::Store(error)) if error.is_transient() => chain(&error),
             Err(error) => panic!("{}", chain(&error)),
         };
@@ -166,7 +167,7 @@ pub(crate) fn lawful<S: EventStore + Models>(store: &S, acknowledged: &Acknowled
     report
 }
 
-/// Every event that a push returned stands in the log, where the push said.
+/// Checks that every event that a push returned is in the log, at the position that the push returned.
 fn all_there(events: &dyn EventStore, acknowledged: &Acknowledged) {
     let log = events.filter(&Query::new()).unwrap();
     let log: HashMap<(String, i64), String> = log

@@ -1,7 +1,7 @@
-//! Faults from outside, on real databases, beneath running engines: each test ends with the law checker.
+//! External faults on real databases, beneath running engines. Each test ends with the law checker.
 //!
-//! `READSIDE_FAULT_KILLS` sets how many processes are killed, `READSIDE_FAULT_STEP` the bytes from one cut of a
-//! connection to the next, `READSIDE_FAULT_SEED` makes other choices.
+//! `READSIDE_FAULT_KILLS` sets how many processes are killed. `READSIDE_FAULT_STEP` sets how many bytes pass between
+//! two cuts of a connection. `READSIDE_FAULT_SEED` changes the random choices.
 #![cfg(all(feature = "sqlite", unix))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 

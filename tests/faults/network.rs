@@ -1,4 +1,5 @@
-//! A network between engine and PostgreSQL that delays, cuts, resets and freezes: Contract: L2, L6, L7, F3.
+//! A network between engine and PostgreSQL that delays, cuts, resets and freezes connections:
+//! Contract: L2, L6, L7, F3.
 
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use crate::common::proxy::{Fate, Proxy};
 use crate::common::random::{Random, seed};
 use crate::load::{Acknowledged, eventually, lawful, start, under_load};
 
-/// Pushes go to the server directly, so that only the engine's connections suffer.
+/// Pushes go directly to the server, so the faults hit only the engine's connections.
 fn behind_proxy() -> (Database, PostgresStore, Proxy, Engine) {
     let database = database();
     let store = PostgresStore::connect(database.url()).unwrap();
@@ -31,12 +32,12 @@ fn well(engine: &Engine) {
     engine.shutdown(crate::load::LONG).unwrap();
 }
 
-/// Bytes from one cut to the next; 1 is every byte, and takes a while.
+/// The number of bytes between two cuts. With 1 every byte is tried, which takes a while.
 fn step() -> usize {
     std::env::var("READSIDE_FAULT_STEP").map_or(31, |step| step.parse().expect("READSIDE_FAULT_STEP is a number"))
 }
 
-// Contract: L2, L6: at every byte of a stretch of the conversation, in both directions.
+// Contract: L2, L6: the cuts go through a part of the conversation, in both directions.
 #[test]
 fn a_connection_may_be_cut_after_any_byte() {
     let (_database, store, proxy, engine) = behind_proxy();
@@ -53,13 +54,13 @@ fn a_connection_may_be_cut_after_any_byte() {
     println!("cuts {}: {report}", proxy.counts().0);
 }
 
-// Contract: L6: exactly when COMMIT is sent, and exactly when it is answered.
+// Contract: L6: the connection is cut exactly when COMMIT is sent, or exactly when it is answered.
 #[test]
 fn a_commit_may_be_lost_or_unanswered() {
     let (_database, store, proxy, engine) = behind_proxy();
     let (acknowledged, mut random) = (Acknowledged::default(), Random::new(seed()));
     under_load(&store, 2, &acknowledged, || {
-        // Of the transactions that write the read model: the others' matter less.
+        // Only transactions that write the read model are affected. The others matter less.
         proxy.commits_of("sums_1", move || match random.below(4) {
             0 => Fate::Lost,
             1 => Fate::Unanswered,
@@ -73,7 +74,8 @@ fn a_commit_may_be_lost_or_unanswered() {
     println!("commits lost {}, unanswered {}: {report}", proxy.counts().1, proxy.counts().2);
 }
 
-// Contract: L6: the same for the commits of pushes: an error says that nothing was stored, or that it is not known.
+// Contract: L6: the same for the commits of pushes. An error says that nothing was stored, or that the outcome is
+// unknown.
 #[test]
 fn a_pushers_commit_may_be_lost_or_unanswered() {
     let (database, store, proxy, engine) = behind_proxy();
@@ -84,7 +86,7 @@ fn a_pushers_commit_may_be_lost_or_unanswered() {
     let mut stored = 0;
     for n in 0..60 {
         let key = format!("push-{n}");
-        // A push key resolves what is not known: the push is repeated until it is answered.
+        // A push key resolves an unknown outcome: the push is repeated until it gets an answer.
         let commands: Vec<NewEvent> =
             crate::load::some_commands(&mut random).into_iter().map(|each| each.push_key(&key)).collect();
         eventually("an answer", || match pusher.push(&commands) {
@@ -127,7 +129,7 @@ fn delays_and_resets_change_nothing() {
     println!("resets {}: {report}", proxy.counts().0);
 }
 
-// Contract: F3, F8: what was frozen past its lease and arrives afterwards is refused.
+// Contract: F3, F8: writes that were frozen for longer than the lease are refused when they arrive.
 #[test]
 fn a_frozen_network_is_overtaken_and_then_refused() {
     let (database, store, proxy, engine) = behind_proxy();
@@ -138,7 +140,7 @@ fn a_frozen_network_is_overtaken_and_then_refused() {
             std::thread::sleep(Duration::from_millis(100));
             proxy.freeze(true);
         });
-        // The other one has to do all of it.
+        // The other engine has to do all the work.
         let report = lawful(&store, &acknowledged);
         println!("frozen: {report}");
         under_load(&store, 1, &acknowledged, || proxy.freeze(false));

@@ -1,4 +1,4 @@
-//! Processes killed with -9 at random moments, while they project and push: Contract: L1, L2, E5, F6.
+//! Processes are killed with -9 at random moments, while they project and push: Contract: L1, L2, E5, F6.
 
 use std::time::Duration;
 
@@ -20,10 +20,10 @@ fn kills() -> usize {
     std::env::var("READSIDE_FAULT_KILLS").map_or(24, |kills| kills.parse().expect("READSIDE_FAULT_KILLS is a number"))
 }
 
-/// A push in a transaction of the service's own, held open for a while, then committed or rolled back.
+/// Pushes in the service's own transaction, which stays open for a while and is then committed or rolled back.
 type Held<'h> = &'h (dyn Fn(&[NewEvent], Duration, bool) -> Vec<Event> + Sync);
 
-/// A process of the tests below: an engine, and threads that push until its input ends.
+/// The process that the tests below start: an engine, and threads that push until the input ends.
 #[test]
 #[ignore = "run as a process of its own by the tests that follow"]
 fn process() {
@@ -81,7 +81,7 @@ fn push_one_way_or_another(store: &dyn EventStore, held: Held<'_>, random: &mut 
     std::thread::sleep(random.millis(0, 5));
 }
 
-/// Three processes at a time; whichever chance hits is killed and replaced.
+/// Runs three processes at a time. It kills a random one and replaces it, again and again.
 fn kill_at_random<S: EngineStore + Models + Clone>(place: &str, store: &S) {
     ProjectionStore::setup(store, &[&ledger()]).unwrap();
     let acknowledged = Acknowledged::default();
@@ -99,7 +99,7 @@ fn kill_at_random<S: EngineStore + Models + Clone>(place: &str, store: &S) {
     let before = acknowledged.len();
     eventually("pushes after the last kill", || acknowledged.len() > before);
     assert!(children.into_iter().all(Child::end), "those that were left alone end well");
-    // Whatever the dead held has to end by itself.
+    // The leases of dead processes have to end without help.
     let engine = start(store.clone());
     let report = lawful(store, &acknowledged);
     eventually("the end of the first run", || engine.health().unwrap().projections[0].succeeded);

@@ -11,7 +11,7 @@ use crate::common::random::{Random, seed};
 use crate::common::server::Server;
 use crate::load::{Acknowledged, LONG, eventually, lawful, start, under_load};
 
-// Contract: L2, L6: the whole server, and single backends, which makes the server start anew too.
+// Contract: L2, L6: the whole server dies, or a single backend, after which the server restarts too.
 #[test]
 fn a_server_killed_under_load_loses_and_doubles_nothing() {
     let mut server = Server::start();
@@ -39,13 +39,13 @@ fn a_server_killed_under_load_loses_and_doubles_nothing() {
     println!("6 kills of a server or a backend, {} events acknowledged: {report}", acknowledged.len());
 }
 
-/// The server may still be starting anew.
+/// Checks the laws after the server has restarted.
 fn lawful_after_recovery(store: &PostgresStore, acknowledged: &Acknowledged) -> readside::testing::laws::LawReport {
     eventually("a server that answers", || store.filter(&Query::new().limit(1)).is_ok());
     lawful(store, acknowledged)
 }
 
-/// Until the server has noticed, which then ends all of its backends.
+/// Kills a backend, and waits until the server has noticed. The server then ends all of its backends.
 fn kill_a_backend(server: &Server, random: &mut Random) {
     let mut witness = None;
     eventually("a connection", || {

@@ -1,4 +1,4 @@
-//! Processes that stand still for longer than their lease, also with rows locked: Contract: F3, F4, F8, L4.
+//! Processes that are stopped for longer than their lease, also with rows locked: Contract: F3, F4, F8, L4.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use crate::common::postgres::database;
 use crate::common::random::{Random, seed};
 use crate::load::{Acknowledged, LONG, eager, eventually, lawful, ledger, moved, start, under_load};
 
-/// Row locks of a process that stands still last so long.
+/// How long the row locks of a stopped process last.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// Counts who waits for an advisory lock in this database; `pg_locks` shows those of all.
+/// Counts the waits for advisory locks in this database. `pg_locks` shows those of all databases.
 const WAITING: &str = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted \
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
 
@@ -24,7 +24,7 @@ fn open(place: &str) -> PostgresStore {
     PostgresStore::connect_with(place, options).unwrap()
 }
 
-/// A process of the tests below: an engine until its input ends.
+/// The process that the tests below start: an engine that runs until its input ends.
 #[test]
 #[ignore = "run as a process of its own by the tests that follow"]
 fn process() {
@@ -34,7 +34,7 @@ fn process() {
     engine.shutdown(LONG).unwrap();
 }
 
-/// Runs the same, and its statements can be held up by whoever holds the advisory lock 1.
+/// The same process with a slow projection. A session that holds the advisory lock 1 stops its statements.
 #[test]
 #[ignore = "run as a process of its own by the tests that follow"]
 fn slow_process() {
@@ -44,7 +44,7 @@ fn slow_process() {
     engine.shutdown(LONG).unwrap();
 }
 
-/// Pushes one event; its connection may be cut off meanwhile.
+/// Pushes one event. Its connection may be cut off meanwhile.
 #[test]
 #[ignore = "run as a process of its own by the tests that follow"]
 fn pushing_process() {
@@ -55,10 +55,10 @@ fn pushing_process() {
     }
 }
 
-/// Waits inside the transaction in which it writes, where the aggregate says so.
+/// Waits inside the transaction in which it writes, if the aggregate asks for that.
 fn slow() -> Projection {
     let table = Table::new("sums").column(text("thing")).column(integer("n")).primary_key(["thing"]);
-    // The instance, `$1`, is of no use to it.
+    // The statement does not need the instance, `$1`.
     let wait = "SELECT pg_advisory_xact_lock_shared(1) WHERE $1::text IS NOT NULL";
     let wait = Dialects::each(wait, "UPDATE readside_instances SET head = head WHERE $1 IS NULL");
     Projection::new("sums", 1).table(table).sql("wait", wait).on(|e, p: crate::load::Moved| {
@@ -70,7 +70,7 @@ fn slow() -> Projection {
     })
 }
 
-// Contract: F3, F4: what a process does when it wakes is refused if another one took over.
+// Contract: F3, F4: if another process took over, the writes of a process that wakes are refused.
 #[test]
 fn processes_stopped_past_their_lease_do_no_harm() {
     let database = database();
@@ -83,7 +83,7 @@ fn processes_stopped_past_their_lease_do_no_harm() {
         for n in 0..4 {
             std::thread::sleep(random.millis(50, 300));
             children[n % 2].signal("-STOP");
-            // Longer than the lease, and than the locks of its rows.
+            // This is longer than the lease, and longer than the row locks last.
             std::thread::sleep(eager().lease + random.millis(50, 400));
             children[n % 2].signal("-CONT");
         }
@@ -93,7 +93,7 @@ fn processes_stopped_past_their_lease_do_no_harm() {
     println!("4 stops: {report}");
 }
 
-// Contract: F8, L4: its state rows are let go by the server, and the others do its work.
+// Contract: F8, L4: the server releases its state rows, and the other processes do its work.
 #[test]
 fn a_process_stopped_with_rows_locked_lets_go_of_them() {
     let database = database();
@@ -124,14 +124,14 @@ fn a_process_stopped_with_rows_locked_lets_go_of_them() {
     engine.shutdown(LONG).unwrap();
 }
 
-// Contract: F8: nobody waits for a push of a process that stands still for longer than the server allows.
+// Contract: F8: nobody waits longer than the server allows for a push of a stopped process.
 #[test]
 fn a_pusher_stopped_with_its_instance_locked_lets_go_of_it() {
     let database = database();
     let store = open(database.url());
     ProjectionStore::setup(&store, &[&ledger()]).unwrap();
     let mut client = Client::connect(database.url(), NoTls).unwrap();
-    // A push that says so waits between the lock of its instance and its commit.
+    // A push with this text waits between the lock of its counter and its commit.
     client
         .batch_execute(
             "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS

@@ -1,4 +1,5 @@
-//! A process on an SQLite file killed between any two statements, and at any byte that it writes: Contract: L2, G1.
+//! A process on an SQLite file is killed between any two statements, and at any byte that it writes:
+//! Contract: L2, G1.
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -13,7 +14,7 @@ use readside::{EventStore, HandlerConfig, NewEvent, ProjectionHandler, SqliteSto
 use crate::common::child::Child;
 use crate::load::{Acknowledged, instance, instances, lawful, ledger, moved};
 
-/// Ends the process, without a word, at the n-th place where something was written, or a transaction begins or ends.
+/// Ends the process silently at the n-th place where something was written, or where a transaction begins or ends.
 struct Mortal {
     left: AtomicI64,
 }
@@ -49,7 +50,7 @@ impl Faults for Mortal {
     }
 }
 
-/// A process of the tests below: one pass over all instances, if it lives so long.
+/// The process that the tests below start: it makes one pass over all instances, if it lives long enough.
 #[test]
 #[ignore = "run as a process of its own by the tests that follow"]
 fn pass() {
@@ -62,12 +63,12 @@ fn pass() {
     handler.trigger(&names.iter().map(String::as_str).collect::<Vec<_>>()).unwrap();
 }
 
-/// Pushes a few events and has a process project them that dies in the way given; true when it did not die.
+/// Pushes a few events, and starts a process that projects them and dies in the given way. True if it did not die.
 fn survives(path: &Path, acknowledged: &Acknowledged, before: &str, calls: usize) -> bool {
     let store = SqliteStore::open(path).unwrap();
     let commands: Vec<NewEvent> = (0..10).map(|n| moved(&instance(n % 2), "x", 1)).collect();
     acknowledged.add(&store.push(&commands).unwrap());
-    // While it is open here, the log of the file is kept.
+    // While the file is open here, SQLite keeps its log.
     let (place, calls) = (path.to_str().unwrap(), calls.to_string());
     let env = [("READSIDE_TEST_PLACE", place), ("READSIDE_TEST_CALLS", calls.as_str())];
     let status = Child::start_after(before, "torn::pass", &env).ended();
@@ -105,7 +106,7 @@ fn killed_between_any_two_statements() {
     println!("killed at {killed} places: {}", in_the_end(&path, &acknowledged));
 }
 
-// Contract: L2: a limit on the size of files kills the writer in the middle of a write, which leaves half of it.
+// Contract: L2: a limit for the size of files kills the writer in the middle of a write, of which half is done.
 #[test]
 fn killed_at_any_block_that_is_written() {
     let ((_folder, path), acknowledged) = (file(), Acknowledged::default());

@@ -1,4 +1,4 @@
-//! The law checker compares values, not their spelling: each type of column, on PostgreSQL.
+//! The law checker compares values, not their spelling. This test covers each column type on PostgreSQL.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

@@ -1,4 +1,4 @@
-//! The same three tables, counted in memory and in the plainest way, for comparison. Knows no quoted paths.
+//! Computes the same three tables in memory in the simplest way, for comparison. It does not know quoted paths.
 
 use std::collections::BTreeMap;
 use std::io::Read;

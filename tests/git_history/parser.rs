@@ -1,4 +1,4 @@
-//! What git prints, line by line.
+//! The parser, on git's output line by line.
 
 use crate::git_history::parse::{Commit, Commits, File, ParseError};
 
@@ -6,7 +6,7 @@ fn parse(text: impl AsRef<[u8]>) -> Result<Vec<Commit>, ParseError> {
     Commits::new(text.as_ref()).collect()
 }
 
-/// Old and new path of a file line.
+/// The old and the new path of a file line.
 fn paths(name: impl AsRef<[u8]>) -> (Option<String>, String) {
     let line = [b"commit\x1fab\x1f1\x1fA\x1fs\n\n1\t2\t", name.as_ref(), b"\n"].concat();
     let mut commits = parse(line).unwrap();

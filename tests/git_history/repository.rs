@@ -1,4 +1,4 @@
-//! Repositories that git makes, compared with what git says about them.
+//! Repositories that git creates, compared with what git says about them.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use crate::fold::{Contributor, Tables};
 use crate::git_history::{Failure, Options, Summary, run};
 use crate::{options, tables};
 
-/// A repository in its own folder, and a database beside it.
+/// A repository in its own folder, with a database.
 struct Repository {
     folder: tempfile::TempDir,
 }
@@ -76,7 +76,7 @@ fn lines(count: usize) -> String {
     (0..count).flat_map(|line| ["line ".to_owned(), line.to_string(), "\n".to_owned()]).collect()
 }
 
-/// Renames, a merge, odd names, a binary file, an author with two names, times out of order.
+/// A repository with renames, a merge, odd names, a binary file, an author with two names, and times out of order.
 fn odd_repository() -> Repository {
     let repository = Repository::new();
     repository.write("src/deep/a.rs", lines(20));

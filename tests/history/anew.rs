@@ -1,4 +1,4 @@
-//! A database that is dropped and made anew beneath a running engine: another store, with its own id.
+//! A database that is dropped and created again beneath a running engine. It is another store, with its own id.
 
 use readside::Engine;
 use readside::store::{EventSource, ProjectionStore, State};
@@ -10,8 +10,8 @@ fn state(models: &dyn ProjectionStore, instance: &str) -> State {
     models.states(&ledger().key(), &[instance.into()]).unwrap().remove(0)
 }
 
-// Contract: L10, G6: events apart from the read models. What was built from the old store diverges; what begins in the new
-// one belongs to it, also after a restart.
+// Contract: L10, G6: the events are apart from the read models. What was built from the old store diverges. What
+// begins in the new store belongs to it, also after a restart.
 both!(instances_of_a_new_store_bear_its_id);
 pub(crate) fn instances_of_a_new_store_bear_its_id<G: Ground>(ground: &mut G) {
     let (events, models) = (ground.open(), ground.beside());
@@ -44,7 +44,8 @@ pub(crate) fn instances_of_a_new_store_bear_its_id<G: Ground>(ground: &mut G) {
     engine.shutdown(LONG).unwrap();
 }
 
-// Contract: L10: events and read models together. Nothing is left of the old store, so all goes on with the new one.
+// Contract: L10: events and read models are together. Nothing remains of the old store, so everything goes on with
+// the new one.
 both!(a_database_made_anew_is_projected_anew);
 pub(crate) fn a_database_made_anew_is_projected_anew<G: Ground>(ground: &mut G) {
     let store = ground.open();

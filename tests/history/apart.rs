@@ -1,4 +1,4 @@
-//! Events in one database, read models in another, and only the events become older ones.
+//! Events are in one database and read models in another. Only the events are restored to an older state.
 
 use readside::failure::By;
 
@@ -11,7 +11,7 @@ fn start<S: EngineStore + Clone>(events: &S, models: &S) -> Engine {
     begun(Engine::builder(events.clone()).models(models.clone()).projection(ledger()).config(eager()))
 }
 
-/// Events of instance a restored from 100 to 50, beneath this engine; nothing happens to b.
+/// Restores the events of instance a from 100 to 50, beneath this engine. Instance b is unchanged.
 fn restored<G: Ground>(ground: &mut G) -> (G::Store, G::Store, Engine) {
     let (events, models) = (ground.open(), ground.beside());
     let engine = start(&events, &models);
@@ -24,7 +24,7 @@ fn restored<G: Ground>(ground: &mut G) -> (G::Store, G::Store, Engine) {
     (events, models, engine)
 }
 
-// Contract: L10, C6, G6: also at the checkpoint itself, and behind it.
+// Contract: L10, C6, G6: this includes waits for the checkpoint itself, and for positions behind it.
 both!(a_checkpoint_above_the_head_is_told_to_everybody_who_waits);
 pub(crate) fn a_checkpoint_above_the_head_is_told_to_everybody_who_waits<G: Ground>(ground: &mut G) {
     let (events, models, engine) = restored(ground);
@@ -43,7 +43,7 @@ pub(crate) fn a_checkpoint_above_the_head_is_told_to_everybody_who_waits<G: Grou
     engine.shutdown(LONG).unwrap();
 }
 
-// Contract: L10, G6: the engine that starts knows nothing from before.
+// Contract: L10, G6: an engine that starts remembers nothing from before.
 both!(a_start_on_a_restored_store_tells);
 pub(crate) fn a_start_on_a_restored_store_tells<G: Ground>(ground: &mut G) {
     let (events, models, engine) = restored(ground);
@@ -61,7 +61,8 @@ pub(crate) fn a_start_on_a_restored_store_tells<G: Ground>(ground: &mut G) {
     engine.shutdown(LONG).unwrap();
 }
 
-// Contract: K3, L10, L11: the log holds again what was removed from the read models too; a reset does not help, what is named does.
+// Contract: K3, L10, L11: the log again holds what was also removed from the read models. A reset does not help, but
+// the named remedy does.
 both!(a_removed_instance_that_is_in_the_log_again_is_named);
 pub(crate) fn a_removed_instance_that_is_in_the_log_again_is_named<G: Ground>(ground: &mut G) {
     let (events, models) = (ground.open(), ground.beside());

@@ -1,4 +1,4 @@
-//! Builds that were filled from events which the log does not have any more: readers never see them.
+//! Builds that were filled from events which the log no longer has. Readers never see such builds.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use readside::{Engine, EngineConfig};
 use crate::ground::Ground;
 use crate::{Gate, LONG, Moved, NAME, Site, begun, eager, eventually, ledger, moved, push};
 
-/// The same sums as another version, whose reducer waits at a gate before events of instance b.
+/// The same sums in another version. Its reducer waits at a gate before events of instance b.
 fn raised(gate: Arc<Gate>) -> Projection {
     let sums = Table::new(NAME).column(text("thing")).column(integer("n"));
     Projection::new(NAME, 2).table(sums.primary_key(["thing"])).on(move |e, p: Moved| {
@@ -43,21 +43,22 @@ fn at(models: &dyn ProjectionStore, key: &ProjectionKey, instance: &str) -> i64 
     models.states(key, &[instance.into()]).unwrap()[0].position
 }
 
-/// A build is ready or halted a little before the engine's own command ends, and until then others are refused.
+/// Waits until no command runs. A build is ready or halted a little before the engine's own command ends, and until
+/// then other commands are refused.
 fn all_answered(models: &dyn ProjectionStore) {
     let commands = models.commands();
     let is_over = |asked: &CommandRecord| matches!(asked.state, CommandState::Done | CommandState::Failed);
     eventually("the answer", || commands.commands(Some(NAME), 10).unwrap().iter().all(is_over));
 }
 
-/// What readers see of a thing of an instance.
+/// What readers see of a thing in an instance.
 fn seen(models: &dyn ProjectionStore, projection: &Projection, instance: &str) -> String {
     let row = models.builds().find(projection, &projection.tables()[0], instance, &["x".into()]).unwrap();
     format!("{row:?}")
 }
 
-/// Version 1 is at 50 in a and b, and the log was kept there; version 2 starts with five events more in a, and leaves b
-/// alone until the pause ends.
+/// Version 1 is at 50 in a and b, and a copy of the log was taken there. Version 2 starts with five more events in a,
+/// and does not touch b until the pause ends.
 fn raised_beyond_the_backup<G: Ground>(ground: &mut G, auto_switch: bool, gate: &Arc<Gate>) -> (G::Store, Engine) {
     let (events, models) = (ground.open(), ground.beside());
     let engine = |projection| Engine::builder(events.clone()).models(models.clone()).projection(projection);
@@ -76,7 +77,7 @@ fn raised_beyond_the_backup<G: Ground>(ground: &mut G, auto_switch: bool, gate: 
     (models, new)
 }
 
-/// Readers see the 50 that are in the log; why they do not see version 2, is on record.
+/// Checks that readers see the 50 events of the log, and that the reason why they do not see version 2 is on record.
 fn stayed<M: ProjectionStore + Models>(models: &M, engine: &Engine) {
     let key = raised(Arc::default()).key();
     let own = || build(models, &key).unwrap();
@@ -90,7 +91,7 @@ fn stayed<M: ProjectionStore + Models>(models: &M, engine: &Engine) {
     assert!(answer.contains("readers stay where they are") && answer.contains("ends at 50"), "{answer}");
 }
 
-/// What is asked for once more fills anew what is lost, and readers see it.
+/// Asks again for a rebuild, which fills the lost part again and shows it to readers.
 fn healed<G: Ground>(ground: &G, models: &G::Store, engine: &Engine) {
     engine.admin().resume(NAME, Some("b"), &by()).unwrap();
     let report = engine.admin().rebuild(NAME, RebuildOptions::default(), &by(), |_| {}).unwrap();
@@ -101,7 +102,7 @@ fn healed<G: Ground>(ground: &G, models: &G::Store, engine: &Engine) {
     Site { engine, events: &ground.open(), models, projection: &projection }.lawful();
 }
 
-// Contract: B1, L10: nobody asked; the log is set back while the switch itself brings instance b up to date.
+// Contract: B1, L10: nobody asked for the switch. The log is set back while the switch brings instance b up to date.
 both!(a_switch_under_way_does_not_show_lost_events);
 pub(crate) fn a_switch_under_way_does_not_show_lost_events<G: Ground>(ground: &mut G) {
     let gate = Arc::new(Gate::default());
@@ -132,7 +133,8 @@ pub(crate) fn a_switch_that_is_asked_for_does_not_show_lost_events<G: Ground>(gr
     engine.shutdown(LONG).unwrap();
 }
 
-// Contract: B1, L10: the log and the read models are those from before version 2 was set up, beneath the engine that runs it.
+// Contract: B1, L10: log and read models are restored to a time before version 2 was set up, beneath the engine that
+// runs it.
 both!(a_version_that_the_restore_took_is_set_up_again);
 pub(crate) fn a_version_that_the_restore_took_is_set_up_again<G: Ground>(ground: &mut G) {
     let store = ground.open();
@@ -154,7 +156,7 @@ pub(crate) fn a_version_that_the_restore_took_is_set_up_again<G: Ground>(ground:
     engine.shutdown(LONG).unwrap();
 }
 
-// Contract: B1, L10, L11: the build that readers saw before knows lost events; it cannot be brought up to date.
+// Contract: B1, L10, L11: the build that readers saw before holds lost events, so it cannot be brought up to date.
 both!(a_way_back_to_lost_events_ends_with_the_reason);
 pub(crate) fn a_way_back_to_lost_events_ends_with_the_reason<G: Ground>(ground: &mut G) {
     let (events, models) = (ground.open(), ground.beside());
@@ -179,7 +181,7 @@ pub(crate) fn a_way_back_to_lost_events_ends_with_the_reason<G: Ground>(ground: 
     let builds = models.builds().builds().unwrap();
     let kept = builds.iter().find(|build| build.phase == Phase::Kept).unwrap();
     assert!(kept.trouble.as_ref().unwrap().contains("\"a\""), "{kept:?}");
-    // What is to be done concerns the build that readers do not see.
+    // The remedy concerns the build that readers do not see.
     let findings = Doctor::default().examine_two(&events, &models);
     let told: Vec<&Finding> = findings.iter().filter(|finding| finding.check == "standstills").collect();
     assert!(told.iter().any(|finding| finding.verdict == Severity::Warn), "{told:?}");
@@ -191,7 +193,7 @@ pub(crate) fn a_way_back_to_lost_events_ends_with_the_reason<G: Ground>(ground: 
     engine.shutdown(LONG).unwrap();
 }
 
-/// Readers see 100 events of a and 3 of c; the log was set back to 50 of a, and never had c.
+/// Readers see 100 events of a and 3 of c. The log was set back to 50 events of a, and never had c.
 fn above_the_log<G: Ground>(ground: &mut G, config: EngineConfig) -> (G::Store, G::Store, Engine) {
     let (events, models) = (ground.open(), ground.beside());
     let engine = begun(Engine::builder(events.clone()).models(models.clone()).projection(ledger()).config(config));
@@ -204,7 +206,7 @@ fn above_the_log<G: Ground>(ground: &mut G, config: EngineConfig) -> (G::Store, 
     (ground.open(), models, engine)
 }
 
-/// A command that could wait for ever is given up after a while.
+/// Gives up a command that could wait for ever.
 fn within<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
     let (answer, answered) = std::sync::mpsc::channel();
     let asking = std::thread::Builder::new().name("asking".into()).spawn(move || answer.send(act())).unwrap();
@@ -213,7 +215,7 @@ fn within<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
     outcome
 }
 
-// Contract: B1, L10: the remedy that is named for a checkpoint above the end of the log.
+// Contract: B1, L10: this is the named remedy for a checkpoint above the end of the log.
 both!(a_rebuild_takes_the_place_of_what_stands_above_the_log);
 pub(crate) fn a_rebuild_takes_the_place_of_what_stands_above_the_log<G: Ground>(ground: &mut G) {
     let (events, models, engine) = above_the_log(ground, eager());
@@ -223,7 +225,7 @@ pub(crate) fn a_rebuild_takes_the_place_of_what_stands_above_the_log<G: Ground>(
     assert!(within(rebuild).unwrap().switched);
     Site { engine: &engine, events: &events, models: &models, projection: &ledger() }.lawful();
     assert_eq!((at(&models, &ledger().key(), "a"), at(&models, &ledger().key(), "c")), (50, 0));
-    // What readers saw before has diverged as before.
+    // The build that readers saw before is still diverged.
     let asking = Arc::clone(&engine);
     match within(move || asking.admin().back(NAME, false, &by())) {
         Err(OperateError::Answered { error }) => assert!(error.contains("instance \"a\""), "{error}"),
@@ -248,7 +250,7 @@ pub(crate) fn an_instance_alone_takes_its_place_too<G: Ground>(ground: &mut G) {
     engine.shutdown(LONG).unwrap();
 }
 
-// Contract: B1, L10: it may be connected to the wrong store. A person may ask.
+// Contract: B1, L10: the engine may be connected to the wrong store, so only a person may ask for this.
 both!(no_engine_by_itself_takes_the_place_of_what_stands_above_the_log);
 pub(crate) fn no_engine_by_itself_takes_the_place_of_what_stands_above_the_log<G: Ground>(ground: &mut G) {
     let (events, models, engine) = above_the_log(ground, eager());

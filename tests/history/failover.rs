@@ -1,4 +1,4 @@
-//! A standby that lags is promoted behind a forwarder: the new primary never had the last events of the old one.
+//! A lagging standby is promoted behind a forwarder. The new primary never had the last events of the old one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,7 +14,7 @@ use crate::common::standby::Standby;
 use crate::pages::Two;
 use crate::{LONG, NAME, Site, eager, eventually, instances, ledger, moved, push, start};
 
-/// Each waits for the connections that the forwarder holds, and for the locks of the test.
+/// Options with long time-outs: for connections that the forwarder holds, and for locks of the test.
 fn patient() -> PostgresOptions {
     let (connect_timeout, lock_timeout, statement_timeout) = (LONG, LONG, LONG);
     PostgresOptions::default()
@@ -38,12 +38,12 @@ impl Pair {
         Self { primary, standby, forwarder }
     }
 
-    /// A store that follows the forwarder.
+    /// A store that connects through the forwarder.
     fn open(&self) -> PostgresStore {
         PostgresStore::connect_with(&self.forwarder.url(&self.primary.url()), patient()).unwrap()
     }
 
-    /// From now on the standby lags.
+    /// Makes the standby lag from now on.
     fn lag(&self) {
         self.standby.catch_up(&self.primary);
         self.standby.stop_receiving();
@@ -56,14 +56,14 @@ impl Pair {
         client
     }
 
-    /// Until so many transactions wait for a lock of somebody else's.
+    /// Waits until this many transactions wait for a lock.
     fn await_waiting(&self, count: i64) {
         let mut client = self.primary.client().unwrap();
         let sql = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
         eventually("transactions that wait", || client.query_one(sql, &[]).unwrap().get::<_, i64>(0) >= count);
     }
 
-    /// The primary is gone; clients are held until the standby is promoted. Gives the new primary, and a store of
+    /// Ends the primary. Clients are held until the standby is promoted. Returns the new primary, and a store of
     /// another process on it.
     fn fail_over(self) -> (Server, PostgresStore, Proxy) {
         let Self { primary, standby, forwarder } = self;
@@ -78,7 +78,7 @@ impl Pair {
     }
 }
 
-// Contract: L10: what the engine has in its hands when the primary dies was never pushed to the new one.
+// Contract: L10: the events that the engine holds when the primary dies were never pushed to the new one.
 #[test]
 fn events_that_the_new_primary_never_had_are_not_applied() {
     let pair = Pair::new();
@@ -98,7 +98,7 @@ fn events_that_the_new_primary_never_had_are_not_applied() {
     drop(locked);
     let projection = ledger();
     let site = Site { engine: &engine, events: &other, models: &other, projection: &projection };
-    // It is back at work, and has had what it held for longer.
+    // The engine works again, and has had its held events for a longer time.
     engine.await_pushed(NAME, &push(&store, &moved("new", 1)), LONG).unwrap();
     site.lawful();
     for tenant in &tenants {
@@ -109,7 +109,7 @@ fn events_that_the_new_primary_never_had_are_not_applied() {
     engine.shutdown(LONG).unwrap();
 }
 
-// Contract: L10: one connection string names both; nothing stands between.
+// Contract: L10: one connection string names both servers, without a forwarder.
 #[test]
 fn an_engine_follows_a_list_of_hosts_to_the_new_primary() {
     let mut primary = Server::start();
@@ -132,7 +132,7 @@ fn an_engine_follows_a_list_of_hosts_to_the_new_primary() {
     engine.shutdown(LONG).unwrap();
 }
 
-// Contract: L10: as above, for a pass on the caller's thread with pages read ahead.
+// Contract: L10: the same for a pass on the caller's thread with pages read ahead.
 #[test]
 fn a_trigger_does_not_apply_what_the_new_primary_never_had() {
     let pair = Pair::new();
@@ -158,7 +158,7 @@ fn a_trigger_does_not_apply_what_the_new_primary_never_had() {
         pair.await_waiting(1);
         let after = pair.fail_over();
         drop(locked);
-        // Whether it can go on with what is there now is its own business.
+        // Whether the pass can go on with the new state does not matter here.
         let _ = pass.join().unwrap();
         after
     });
@@ -172,7 +172,7 @@ fn a_trigger_does_not_apply_what_the_new_primary_never_had() {
     assert_eq!(check().events(), 4 * 30);
 }
 
-// Contract: L10: pages that two projections share outlive neither their connection nor their server.
+// Contract: L10: pages that two projections share do not survive their connection or their server.
 #[test]
 fn pages_of_the_old_primary_are_not_applied_to_the_new_one() {
     let pair = Pair::new();
@@ -190,8 +190,8 @@ fn pages_of_the_old_primary_are_not_applied_to_the_new_one() {
     two.engine.shutdown(LONG).unwrap();
 }
 
-// Contract: L10, L2: at any moment, while the service pushes all the time; what was lost is pushed again by somebody else.
-// Of many tenants some have nothing but what was lost, which then continues where the new primary stands.
+// Contract: L10, L2: the failover comes at any moment, while the service pushes all the time. Another process pushes
+// the lost events again. Of many tenants, some have only lost events, and go on at the new primary's head.
 #[test]
 fn a_failover_under_load_leaves_nothing_that_is_not_in_the_log() {
     for round in 0..3 {

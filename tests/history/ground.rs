@@ -1,4 +1,4 @@
-//! Databases whose past comes back beneath those who use them.
+//! Databases that are restored to an earlier state beneath their users.
 
 use readside::failure::By;
 use readside::inspect::Inspect;
@@ -11,26 +11,26 @@ use crate::common::file::File;
 #[cfg(feature = "postgres")]
 use crate::common::server::Server;
 
-/// A database that several processes use, and that may become another one meanwhile.
+/// A database that several processes use, and that may be replaced meanwhile.
 pub(crate) trait Ground {
     type Store: EngineStore + Inspect + Models + Clone;
 
-    /// Opens it as one more process does.
+    /// Opens the database, as another process does.
     fn open(&self) -> Self::Store;
 
-    /// A database that nothing happens to, for read models.
+    /// A second database for read models, which is never restored.
     fn beside(&self) -> Self::Store;
 
-    /// Takes a copy of it as it is now.
+    /// Takes a copy of the database as it is now.
     fn keep(&mut self);
 
-    /// The copy takes its place.
+    /// Replaces the database with the copy.
     fn put_back(&mut self);
 
-    /// It is dropped and made anew, empty.
+    /// Drops the database and creates it again, empty.
     fn make_anew(&mut self);
 
-    /// Runs SQL by hand, in which the engine's tables are named as on PostgreSQL.
+    /// Runs SQL by hand. The SQL names the engine's tables as on PostgreSQL.
     fn run(&self, sql: &str);
 
     /// Empties one of the engine's tables in the fastest way.
@@ -39,7 +39,7 @@ pub(crate) trait Ground {
     /// Removes an instance from a database.
     fn remove(&self, store: &Self::Store, instance: &str, by: &By);
 
-    /// Events of an instance above a position are gone, as if somebody had deleted them.
+    /// Deletes the events of an instance above a position, as a person would.
     fn set_back(&self, instance: &str, to: i64) {
         self.run(&deletion(instance, to));
     }
@@ -88,7 +88,7 @@ fn open(path: &std::path::Path) -> SqliteStore {
     store
 }
 
-/// What a person does who deletes the last events of an instance and minds the counters.
+/// The SQL of a person who deletes the last events of an instance and also sets back the counters.
 fn deletion(instance: &str, to: i64) -> String {
     format!(
         "BEGIN; DELETE FROM readside.events WHERE instance_id = '{instance}' AND position > {to}; \
@@ -98,7 +98,7 @@ fn deletion(instance: &str, to: i64) -> String {
     )
 }
 
-/// A database on its own server, beside one for what nothing happens to.
+/// A database on its own server, with a second database that is never restored.
 #[cfg(feature = "postgres")]
 pub(crate) struct Cluster {
     server: Server,

@@ -1,4 +1,4 @@
-//! What people do to the engine's tables by hand, or by restoring some of them without the others.
+//! Changes that people make to the engine's tables by hand, or by restoring only some of the tables.
 
 use readside::admin::{Doctor, RebuildOptions};
 use readside::error::{AwaitError, TriggerError, chain};
@@ -24,7 +24,7 @@ fn filled<G: Ground>(ground: &G) -> (G::Store, Engine) {
     (store, engine)
 }
 
-/// What the ledger says of these instances.
+/// The sums of these instances in the ledger.
 fn sums<G: Ground>(store: &G::Store, instances: [&str; 2]) -> [i64; 2] {
     let builds = store.builds();
     instances.map(|instance| {
@@ -42,7 +42,7 @@ fn named(engine: &Engine, instance: &str) -> bool {
     health.projections[0].standstills.iter().any(is_it)
 }
 
-// Contract: L2, L11: the checkpoint is gone and the rows are not; applying the events again would double them.
+// Contract: L2, L11: the checkpoint is gone but the rows are not. Applying the events again would double them.
 both!(rows_without_a_checkpoint_stand_still);
 pub(crate) fn rows_without_a_checkpoint_stand_still<G: Ground>(ground: &mut G) {
     let (store, engine) = filled(ground);
@@ -88,7 +88,7 @@ pub(crate) fn rows_without_a_checkpoint_stand_still<G: Ground>(ground: &mut G) {
     engine.shutdown(LONG).unwrap();
 }
 
-// Contract: L2, L5: all of them at once, by the statement that fires no trigger for each row.
+// Contract: L2, L5: all states are removed at once, by a statement that fires no trigger for each row.
 both!(states_that_are_emptied_at_a_blow_are_missed);
 pub(crate) fn states_that_are_emptied_at_a_blow_are_missed<G: Ground>(ground: &mut G) {
     let (store, engine) = filled(ground);
@@ -104,14 +104,14 @@ pub(crate) fn states_that_are_emptied_at_a_blow_are_missed<G: Ground>(ground: &m
     engine.shutdown(LONG).unwrap();
 }
 
-/// What the doctor says of logs.
+/// What the doctor says about the logs.
 fn doctor<S: Inspect>(store: &S) -> (Severity, String) {
     let findings = Doctor::default().examine(store);
     let found = findings.into_iter().find(|finding| finding.check == "events").unwrap();
     (found.verdict, found.found)
 }
 
-// Contract: L1, L2, L11: an event that nobody has any more is missed by whoever begins with the log, wanted or not.
+// Contract: L1, L2, L11: an event that is gone is missing for everybody who begins with the log, wanted or not.
 both!(a_hole_in_the_log_is_named);
 pub(crate) fn a_hole_in_the_log_is_named<G: Ground>(ground: &mut G) {
     let (store, engine) = filled(ground);
@@ -141,7 +141,7 @@ pub(crate) fn a_hole_in_the_log_is_named<G: Ground>(ground: &mut G) {
     engine.shutdown(LONG).unwrap();
 }
 
-// Contract: L3, L5: nobody looks for what lies above a head.
+// Contract: L3, L5: nobody looks for events above a head.
 both!(heads_that_say_less_than_the_log_are_named);
 pub(crate) fn heads_that_say_less_than_the_log_are_named<G: Ground>(ground: &mut G) {
     let (store, engine) = filled(ground);
@@ -160,7 +160,8 @@ pub(crate) fn heads_that_say_less_than_the_log_are_named<G: Ground>(ground: &mut
     assert!(doctor(&store).1.contains("events 6 to 7 are missing"), "{:?}", doctor(&store));
 }
 
-// Contract: A1, L11: a counter that was set back by hand, or restored without its events, gives positions for a second time.
+// Contract: A1, L11: a counter that was set back by hand, or restored without its events, gives positions a second
+// time.
 both!(a_counter_below_its_log_is_named);
 pub(crate) fn a_counter_below_its_log_is_named<G: Ground>(ground: &mut G) {
     let (store, engine) = filled(ground);
@@ -178,7 +179,7 @@ pub(crate) fn a_counter_below_its_log_is_named<G: Ground>(ground: &mut G) {
         let remedy = found.remedy.as_ref().unwrap();
         assert!(found.verdict == Severity::Fail && remedy.contains("`head_event`"), "{found:?}");
         assert!(!remedy.contains("backup that is whole") && found.found.contains("\"a\""), "{found:?}");
-        // What stands above the counter is not told to be of another log without a word about the counter.
+        // A checkpoint above the counter may not be reported as another history without a word about the counter.
         let standstills = findings.iter().filter(|finding| finding.check == "standstills");
         for one in standstills.filter(|one| one.verdict != Severity::Ok) {
             assert!(one.remedy.as_ref().unwrap().contains("a counter is behind its log"), "{one:?}");
@@ -189,7 +190,7 @@ pub(crate) fn a_counter_below_its_log_is_named<G: Ground>(ground: &mut G) {
     ground.run("DELETE FROM readside.instances WHERE instance_id = 'a'");
     told("its counter says 0");
     assert_eq!(push(&store, &moved("b", 1))[0].position(), 4, "nobody else is in trouble");
-    // What the doctor says.
+    // This is the remedy that the doctor names.
     ground.run("INSERT INTO readside.instances SELECT * FROM counters WHERE instance_id = 'a'");
     assert_eq!(doctor(&store).0, Severity::Ok);
     assert_eq!(push(&store, &moved("a", 1))[0].position(), 6);

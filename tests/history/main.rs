@@ -1,11 +1,11 @@
-//! What a process remembers of the log, while the log beneath it becomes another one: Contract: L10, G6.
+//! What a process remembers of the log, while the log beneath it is replaced: Contract: L10, G6.
 //!
-//! The right outcome is always one of two: every event of the log that is there is applied exactly once, or the
-//! instance has diverged and every wait says so. `READSIDE_FAULT_SEED` makes other choices.
+//! There are always two right outcomes: every event of the current log is applied exactly once, or the instance has
+//! diverged and every wait says so. `READSIDE_FAULT_SEED` changes the random choices.
 #![cfg(all(feature = "sqlite", unix))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
-/// Beside a test function: runs it on each database.
+/// Stands above a test function, and runs it on each database.
 macro_rules! both {
     ($test:ident) => {
         mod $test {
@@ -65,7 +65,7 @@ impl Payload for Moved {
     const TYPE: &'static str = "thing.moved";
 }
 
-/// Sums, and a line for each event: an event that is applied twice, not at all or out of order shows.
+/// Sums, and a line for each event. An event that is applied twice, not at all or out of order shows.
 pub(crate) fn ledger() -> Projection {
     ledger_of(NAME, Arc::default())
 }
@@ -84,10 +84,10 @@ pub(crate) fn ledger_of(name: &str, gate: Arc<Gate>) -> Projection {
     })
 }
 
-/// Open until it is closed; who comes meanwhile waits.
+/// A gate that is open until the test closes it. Threads that come to a closed gate wait.
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
-    /// Whether it is closed, and how many wait.
+    /// True if the gate is closed, and the number of waiting threads.
     state: Mutex<(bool, usize)>,
     opened: Condvar,
 }
@@ -111,7 +111,7 @@ impl Gate {
         self.opened.notify_all();
     }
 
-    /// How many wait before it.
+    /// The number of threads that wait at the gate.
     pub(crate) fn waiting(&self) -> usize {
         self.state.lock().1
     }
@@ -130,7 +130,7 @@ pub(crate) fn instances(count: usize) -> Vec<String> {
     (0..count).map(|n| format!("tenant-{n:02}")).collect()
 }
 
-/// Pushes as a service does whose connections are lost now and then.
+/// Pushes as a service does that loses its connections from time to time.
 pub(crate) fn push(store: &dyn EventStore, commands: &[NewEvent]) -> Vec<Event> {
     let mut events = Vec::new();
     eventually("a push", || match store.push(commands) {
@@ -144,14 +144,14 @@ pub(crate) fn push(store: &dyn EventStore, commands: &[NewEvent]) -> Vec<Event> 
     events
 }
 
-/// Ticks often, and tries again at once.
+/// A configuration that ticks often, and retries at once.
 pub(crate) fn eager() -> EngineConfig {
     let ms = Duration::from_millis;
     let handler = HandlerConfig::default().retry_failed_after(ms(10));
     EngineConfig::default().requeue_every(ms(50)).lease(ms(1000)).workers(2).handler(handler)
 }
 
-/// Ticks so seldom that what it hears and remembers decides.
+/// A configuration that ticks so rarely that only what the engine hears and remembers matters.
 pub(crate) fn last_scan() -> EngineConfig {
     eager().requeue_every(Duration::from_secs(10))
 }
@@ -160,7 +160,7 @@ pub(crate) fn start(store: impl EngineStore, config: EngineConfig) -> Engine {
     begun(Engine::builder(store).projection(ledger()).config(config))
 }
 
-/// Starts it, and waits until its first run is over.
+/// Starts an engine, and waits until its first run is over.
 pub(crate) fn begun(builder: EngineBuilder) -> Engine {
     let engine = builder.start().unwrap();
     eventually("the first run", || {
@@ -169,7 +169,7 @@ pub(crate) fn begun(builder: EngineBuilder) -> Engine {
     engine
 }
 
-/// What one can see of a projection from outside.
+/// What can be seen of a projection from outside.
 pub(crate) struct Site<'s> {
     pub(crate) engine: &'s Engine,
     pub(crate) events: &'s dyn EventStore,
@@ -178,8 +178,8 @@ pub(crate) struct Site<'s> {
 }
 
 impl Site<'_> {
-    /// Waits until the engine has brought each instance to its head by itself, or names it as diverged; gives the
-    /// diverged ones. Where the rows are wrong, nothing but a divergence that is named will do.
+    /// Waits until the engine has brought each instance to its head, or names it as diverged. Returns the diverged
+    /// ones. If the rows are wrong, the instance has to be named as diverged.
     pub(crate) fn settled(&self) -> BTreeSet<String> {
         let mut diverged = BTreeSet::new();
         eventually("everything applied or named", || {
@@ -208,12 +208,12 @@ impl Site<'_> {
         diverged
     }
 
-    /// Everything is applied exactly once, nothing has diverged.
+    /// Checks that everything is applied exactly once, and that nothing has diverged.
     pub(crate) fn lawful(&self) {
         assert_eq!(self.settled(), BTreeSet::new(), "the history of these goes on");
     }
 
-    /// Asks as one who waits for the head; false when the wait says that it is reached.
+    /// Waits for the head as a client does. False if the wait says that the head is reached.
     fn says_that_it_diverged(&self, instance: &str, report: &LawReport) -> bool {
         let request = HeadsRequest { instances: vec![instance.into()], limit: 1, ..HeadsRequest::default() };
         let head = self.events.heads(&request).unwrap().first().map_or(0, |head| head.head);
@@ -227,7 +227,7 @@ impl Site<'_> {
         }
     }
 
-    /// This instance has diverged: each wait says so at once, a trigger too, and so does health.
+    /// Checks that this instance has diverged: each wait and each trigger says so at once, and so does health.
     pub(crate) fn diverged(&self, instance: &str) {
         let name = self.projection.name();
         for position in [1, 1000] {
@@ -244,7 +244,7 @@ impl Site<'_> {
     }
 }
 
-/// Health names a history that diverged, in whatever form.
+/// Waits until health names a diverged history, in any form.
 pub(crate) fn health_tells(engine: &Engine) {
     eventually("a health that names the divergence", || {
         let said = format!("{:?}", engine.health()).to_lowercase();
@@ -256,7 +256,7 @@ pub(crate) fn is_divergence(error: &AwaitError) -> bool {
     matches!(error, AwaitError::Stopped { stopped, .. } if matches!(stopped.cause, StopCause::HistoryDiverged { .. }))
 }
 
-/// The wait for these events either says that their instance has diverged, or is true.
+/// Checks the outcome of a wait for these events. False if it says that their instance has diverged.
 pub(crate) fn told(outcome: Result<(), AwaitError>) -> bool {
     match outcome {
         Ok(()) => true,

@@ -1,4 +1,4 @@
-//! Two projections that share pages, one of which is slow.
+//! Two projections share pages, and one of them is slow.
 
 use std::sync::Arc;
 
@@ -8,10 +8,10 @@ use readside::{Engine, EngineBuilder, EngineStore, Event, EventStore, Projection
 use crate::ground::Ground;
 use crate::{Gate, LONG, Site, begun, eager, eventually, ledger_of, moved, push};
 
-/// More than a page needs to be kept.
+/// More events than the smallest page that is kept.
 const MANY: usize = 500;
 
-/// An engine with a fast projection and one that waits at the gate.
+/// An engine with a fast projection, and a projection that waits at the gate.
 pub(crate) struct Two {
     pub(crate) engine: Engine,
     pub(crate) gate: Arc<Gate>,
@@ -33,7 +33,8 @@ impl Two {
         }
     }
 
-    /// Has both read the same page; the fast one applies it, the slow one stops before its first event.
+    /// Makes both projections read the same page. The fast one applies it, and the slow one stops before its first
+    /// event.
     pub(crate) fn read_a_page(&self, other: &dyn EventStore, tenant: &str) {
         self.gate.close();
         let pushed = push(other, &moved(tenant, MANY));
@@ -48,7 +49,7 @@ impl Two {
     }
 }
 
-// Contract: L10: the page was read from a history that is gone.
+// Contract: L10: the page was read from a history that no longer exists.
 both!(kept_pages_of_a_lost_history_are_not_applied);
 pub(crate) fn kept_pages_of_a_lost_history_are_not_applied<G: Ground>(ground: &mut G) {
     let store = ground.open();

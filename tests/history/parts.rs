@@ -1,4 +1,4 @@
-//! Restores of a part of a database: of the read tables without the engine's, or the reverse.
+//! Restores of a part of a database: the read tables without the engine's tables, or the reverse.
 
 use std::process::Command;
 
@@ -49,7 +49,7 @@ impl Parts {
         done.stdout
     }
 
-    /// A dump of a schema, or of all.
+    /// Dumps a schema, or everything.
     fn dump(&self, schema: Option<&str>) -> Vec<u8> {
         let url = self.url();
         let mut arguments = vec!["-Fc", "-d", &url];
@@ -57,7 +57,7 @@ impl Parts {
         self.run("pg_dump", &arguments, None)
     }
 
-    /// Puts a dump in the place of what is there.
+    /// Restores a dump over the current content.
     fn restore(&self, dump: &[u8]) {
         self.run("pg_restore", &["--clean", "--if-exists", "-d", &self.url()], Some(dump));
     }
@@ -68,7 +68,7 @@ fn doctor(store: &PostgresStore) -> Finding {
     findings.find(|finding| finding.check == "read tables").unwrap()
 }
 
-/// Everybody says so, and no wait answers `Ok`.
+/// Checks that health, status and doctor report it, and that no wait answers `Ok`.
 fn told(store: &PostgresStore, engine: &Engine, pushed: &[Event], word: &str) {
     eventually("the note", || {
         let health = engine.health().unwrap();
@@ -94,7 +94,7 @@ fn told(store: &PostgresStore, engine: &Engine, pushed: &[Event], word: &str) {
     assert!(found.verdict == Severity::Fail && found.found.contains(word), "{found:?}");
 }
 
-/// Built anew it goes on, each event applied once.
+/// Rebuilds the projection, and checks that it goes on with each event applied once.
 fn mended(store: &PostgresStore, engine: &Engine) {
     let asked = engine.admin().rebuild(NAME, RebuildOptions::default(), &By::new("a test", ""), |_| {});
     assert!(asked.unwrap().switched);
@@ -114,7 +114,7 @@ fn filled(site: &Parts) -> (PostgresStore, Engine) {
     (store, engine)
 }
 
-// Contract: L2, L10, L11: rows of yesterday under checkpoints of today.
+// Contract: L2, L10, L11: the rows are of yesterday, and the checkpoints of today.
 #[test]
 fn read_tables_that_are_restored_alone_are_named_until_they_are_built_anew() {
     let site = Parts::new();
@@ -125,20 +125,20 @@ fn read_tables_that_are_restored_alone_are_named_until_they_are_built_anew() {
     site.restore(&dump);
     let word = "public.sums_1 was dropped and made anew";
     told(&store, &engine, &pushed, word);
-    // Whoever starts on it finds the same, with and without set-up.
+    // An engine that starts on this database finds the same, with and without set-up.
     for setup in [true, false] {
         let again = Engine::builder(site.open()).projection(ledger()).config(eager().setup(setup)).start().unwrap();
         told(&store, &again, &pushed, word);
         again.shutdown(LONG).unwrap();
     }
     mended(&store, &engine);
-    // What readers saw before is what was restored.
+    // The build that readers saw before is the restored one.
     let refused = chain(&engine.admin().back(NAME, true, &By::new("a test", "")).unwrap_err());
     assert!(refused.contains("was dropped and made anew"), "{refused}");
     engine.shutdown(LONG).unwrap();
 }
 
-// Contract: L2, L10, L11: rows of today above checkpoints of yesterday, beside a log of yesterday.
+// Contract: L2, L10, L11: the rows are of today, and the checkpoints and the log of yesterday.
 #[test]
 fn the_engines_tables_that_are_restored_alone_are_named_until_all_is_built_anew() {
     let site = Parts::new();
@@ -152,7 +152,7 @@ fn the_engines_tables_that_are_restored_alone_are_named_until_all_is_built_anew(
     engine.shutdown(LONG).unwrap();
 }
 
-// Contract: L10, L2: parts of one backup fit each other, also on another server; then it is the events that decide.
+// Contract: L10, L2: parts of one backup fit each other, also on another server. Then the events decide.
 #[test]
 fn parts_that_are_restored_together_or_elsewhere_are_whole() {
     let site = Parts::new();
@@ -174,7 +174,7 @@ fn parts_that_are_restored_together_or_elsewhere_are_whole() {
             engine.shutdown(LONG).unwrap();
         }
         assert_eq!(doctor(&store).verdict, Severity::Ok);
-        // What is restored in part afterwards shows, as the set-up took note of what there is.
+        // A later restore of a part shows too, because set-up has recorded the current tables.
         let dump = site.dump(Some("public"));
         site.restore(&dump);
         assert_eq!(doctor(&store).verdict, Severity::Fail);

@@ -1,9 +1,10 @@
-//! One database that becomes an older one beneath a running engine.
+//! One database is restored to an older state beneath a running engine.
 
 use crate::ground::Ground;
 use crate::{LONG, NAME, Site, eager, instances, last_scan, ledger, moved, noted, push, start, told};
 
-// Contract: L10, G6: what the engine remembers of the lost events says nothing about those that took their places.
+// Contract: L10, G6: what the engine remembers of lost events says nothing about the events that took their
+// positions.
 both!(events_pushed_into_lost_positions_are_applied);
 pub(crate) fn events_pushed_into_lost_positions_are_applied<G: Ground>(ground: &mut G) {
     let store = ground.open();
@@ -34,7 +35,7 @@ pub(crate) fn events_pushed_into_lost_positions_are_applied<G: Ground>(ground: &
     engine.shutdown(LONG).unwrap();
 }
 
-// Contract: L10, G6: nobody pushes; the engine finds by its own look that a checkpoint lies above the head.
+// Contract: L10, G6: nobody pushes. The engine's own look finds that a checkpoint is above the head.
 both!(events_set_back_by_hand_stop_the_instance);
 pub(crate) fn events_set_back_by_hand_stop_the_instance<G: Ground>(ground: &mut G) {
     let store = ground.open();

@@ -1,4 +1,4 @@
-//! Contract: K4: old events move out of the hot table; whoever reads finds them there, in order.
+//! Contract: K4: old events move out of the table that pushes use. Readers find them in order, as before.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -11,7 +11,7 @@ use readside::{Event, EventStore, Expected, HandlerConfig};
 
 use crate::{ADA, BOB, Place, Store, add, assert_lawful, handler, handler_with, rename, store, users};
 
-/// Everything that is stored by now.
+/// An archival of everything that is stored so far.
 fn all() -> Archival {
     Archival::before(SystemTime::now() + Duration::from_hours(1))
 }
@@ -20,7 +20,7 @@ fn hot<P: Place>(place: &P) -> usize {
     place.dump().iter().filter(|(table, _)| table.ends_with("events") && !table.contains("held")).count()
 }
 
-/// So many events in `a`, half as many in `b`.
+/// Pushes this many events in `a`, and half as many in `b`.
 fn fill<S: Store>(store: &S, count: usize) {
     for n in 0..count {
         store.push(&[rename("a", &format!("u{}", n % 3), &format!("{ADA}-{n}"))]).unwrap();
@@ -30,7 +30,7 @@ fn fill<S: Store>(store: &S, count: usize) {
     }
 }
 
-/// What a projection is given from a cursor on, page by page.
+/// The batches that a projection gets above a cursor, page by page.
 fn read<S: Store>(store: &S, instance: &str, after: i64, limit: usize, max_bytes: usize) -> Vec<EventBatch> {
     let (mut cursor, mut slices) = (after, Vec::new());
     loop {
@@ -73,7 +73,7 @@ pub(crate) fn archived_events_are_read_in_order<P: Place>(place: &P) {
     assert_eq!(found.iter().map(Event::position).collect::<Vec<_>>(), [5, 8, 11, 14, 17, 20, 23, 26, 29]);
     assert_eq!(store.instance_ids(&Query::new()).unwrap().len(), 2);
 
-    // The checkpoints stand, a new version is built from all of it, and then new events come.
+    // The checkpoints stay, a new version is built from the whole log, and then new events come.
     handler(&store, users(1)).trigger(&["a", "b"]).unwrap();
     let fresh = users(2);
     ProjectionStore::setup(&store, &[&fresh]).unwrap();
@@ -110,7 +110,7 @@ pub(crate) fn versions_and_push_keys_outlive_the_archive<P: Place>(place: &P) {
     ]);
     let places: Vec<_> = more.unwrap().iter().map(|event| (event.position(), event.version())).collect();
     assert_eq!(places, [(3, 2), (4, 1), (1, 1)]);
-    // Some of an aggregate there, some here.
+    // The events of one aggregate are partly in the archive, and partly in the main table.
     assert_eq!(store.push(&[rename("a", "u1", BOB)]).unwrap()[0].version(), 3);
     store.archive(&all(), &mut |_| ()).unwrap();
     assert_eq!(store.push(&[rename("a", "u1", BOB)]).unwrap()[0].version(), 4);
@@ -121,7 +121,7 @@ both!(pages_cross_the_border);
 pub(crate) fn pages_cross_the_border<P: Place>(place: &P) {
     let store = store(place, &[]);
     fill(&store, 30);
-    // One that is large, at the end of what is archived, and one behind it.
+    // The last archived event is large, and one event comes after it.
     let large = "x".repeat(50_000);
     store.push(&[rename("a", "u1", &large)]).unwrap();
     store.archive(&all(), &mut |_| ()).unwrap();

@@ -1,4 +1,5 @@
-//! A process is killed between two steps of an operation; a repetition finishes it: Contract: K2-K4.
+//! A process is killed between two steps of an operation, and a repetition of the operation finishes it:
+//! Contract: K2-K4.
 
 use std::sync::mpsc;
 use std::time::SystemTime;
@@ -12,7 +13,7 @@ use crate::common::LONG;
 use crate::common::child::Child;
 use crate::{ADA, Place, Store, add, catch_up, handler, rename, store, users};
 
-/// Stops for good after so many steps, and says so.
+/// Runs an operation, says when it has made this many steps, and then stops for good.
 fn run<S: Store>(store: &S, operation: &str, steps: usize) {
     let mut left = steps;
     let mut progress = |_: &TableRows| {
@@ -31,7 +32,7 @@ fn run<S: Store>(store: &S, operation: &str, steps: usize) {
     .unwrap();
 }
 
-/// A process of the tests below.
+/// The process that the tests below start.
 #[test]
 #[ignore = "run as a process of its own by the tests that follow"]
 fn worker() {
@@ -93,12 +94,12 @@ pub(crate) fn a_killed_erasure_is_finished<P: Place>(place: &P) {
 both!(a_killed_removal_is_finished);
 pub(crate) fn a_killed_removal_is_finished<P: Place>(place: &P) {
     let store = fill(place);
-    // Three steps each for the two read tables, then the events from the end.
+    // Each of the two read tables takes three steps. Then the events are removed from the end.
     killed(&place.address(), "remove", 5);
     let left: Vec<i64> = store.positions(Query::new(), 1000).iter().map(|found| found.1).collect();
     assert_eq!(left, (1..=1501).collect::<Vec<_>>());
     assert_eq!(store.operations()[0].ended_at, None);
-    // In this state nobody is stuck, nobody pushes, and it cannot be opened.
+    // In this state nothing is stuck, nobody can push, and the instance cannot be reopened.
     handler(&store, users(1)).trigger(&["a"]).unwrap();
     assert!(matches!(store.push(&[add("a", "u", ADA)]), Err(error::PushError::InstanceRemoved { .. })));
     assert!(matches!(store.reopen("a"), Err(error::RetentionError::Unfinished { .. })));
@@ -109,7 +110,7 @@ pub(crate) fn a_killed_removal_is_finished<P: Place>(place: &P) {
     store.reopen("a").unwrap();
 }
 
-// Contract: K3: nobody is told to remove a tenant again that lives on.
+// Contract: K3: nobody is told to remove a tenant again that was reopened.
 both!(a_removal_that_was_killed_at_its_end_is_over_when_it_is_reopened);
 pub(crate) fn a_removal_that_was_killed_at_its_end_is_over_when_it_is_reopened<P: Place>(place: &P) {
     let store = fill(place);

@@ -1,8 +1,9 @@
-//! The life of the data, on every backend: payloads erased, instances removed, old events archived: Contract: K2-K4.
+//! The life of the data, on every backend: payloads are erased, instances removed, old events archived:
+//! Contract: K2-K4.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 #![cfg(all(feature = "sqlite", unix))]
 
-/// Beside a test function: runs it on each database.
+/// Stands above a test function, and runs it on each database.
 macro_rules! both {
     ($test:ident) => {
         mod $test {
@@ -43,7 +44,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use crate::common::file::File;
 
-/// What a person leaves behind.
+/// Names that persons leave in the data.
 pub(crate) const ADA: &str = "ada-7f3a";
 pub(crate) const BOB: &str = "bob-c2d9";
 
@@ -65,7 +66,7 @@ impl Payload for Renamed {
     const TYPE: &'static str = "user.renamed";
 }
 
-/// Names and how often they changed, and each name in a second table that refers to the first one.
+/// Names and how often they changed. A second table, which refers to the first one, has each name.
 pub(crate) fn users(version: u32) -> Projection {
     let both = |e: &Event, name: String| {
         multi([
@@ -89,7 +90,7 @@ pub(crate) fn users(version: u32) -> Projection {
         .on(move |e, p: Renamed| both(e, p.name))
 }
 
-/// Refuses every name, and says so.
+/// Refuses every name, with the name in the error.
 pub(crate) fn strict() -> Projection {
     Projection::new("strict", 1).on(|_, p: Added| Err(ReduceError::new(format!("{} may not be", p.name))))
 }
@@ -106,7 +107,7 @@ pub(crate) fn by() -> By {
     By::new("eve", "it was asked for")
 }
 
-/// What these tests need of a store, whichever it is.
+/// What these tests need of a store of either kind.
 pub(crate) trait Store: EngineStore + CommandStore + Models + Clone + 'static {
     fn redact(&self, what: &Redaction, progress: &mut dyn FnMut(&TableRows)) -> Result<Redacted, RetentionError>;
     fn redact_dry_run(&self, what: &Redaction) -> Result<Redacted, RetentionError>;
@@ -155,7 +156,7 @@ macro_rules! store {
             fn operations(&self) -> Vec<Operation> {
                 self.operations(100).unwrap()
             }
-            /// `instance/id=name` of every row of the primary table.
+            /// `instance/id=name` for every row of the primary table.
             fn names(&self, projection: &Projection) -> Vec<String> {
                 let text =
                     |value: &Value| if let Value::Text(text) = value { text.clone() } else { panic!("{value:?}") };
@@ -174,19 +175,19 @@ store!(SqliteStore);
 #[cfg(feature = "postgres")]
 store!(PostgresStore);
 
-/// A database that can be opened many times, and looked into.
+/// A database that can be opened many times, and whose content can be read.
 pub(crate) trait Place {
     type Store: Store;
     fn open(&self) -> Self::Store;
-    /// Another database, gone with this one.
+    /// A second database. It is removed together with this one.
     fn elsewhere(&self) -> Self::Store;
     fn address(&self) -> String;
-    /// Runs SQL, as the service does on its own tables.
+    /// Runs SQL as the service does on its own tables.
     fn sql(&self, sql: &str);
-    /// Every row of every table, as a text, after its table's name.
+    /// Every row of every table as a text, each with its table's name.
     fn dump(&self) -> Vec<(String, String)>;
 
-    /// The tables that hold this text somewhere.
+    /// The tables that contain this text.
     fn traces(&self, mark: &str) -> Vec<String> {
         let mut tables: Vec<String> =
             self.dump().into_iter().filter(|(_, row)| row.contains(mark)).map(|(table, _)| table).collect();
@@ -272,14 +273,14 @@ impl Place for common::postgres::Database {
     }
 }
 
-/// A store with the projections set up.
+/// A store on which the projections are set up.
 pub(crate) fn store<P: Place>(place: &P, projections: &[&Projection]) -> P::Store {
     let store = place.open();
     ProjectionStore::setup(&store, projections).unwrap();
     store
 }
 
-/// A command that was carried out, and showed this.
+/// Makes a command that was carried out, with this in its answer.
 pub(crate) fn answered<S: Store>(store: &S, command: AdminCommand, shown: &str) {
     let (owner, minute) = (uuid::Uuid::from_u128(7), std::time::Duration::from_mins(1));
     let id = store.ask(&NewCommand { projection: "users".into(), version: None, command, by: by() }).unwrap();
@@ -291,12 +292,12 @@ pub(crate) fn question(instance: &str, key: &str) -> AdminCommand {
     AdminCommand::Explain(ExplainRequest { instance: instance.into(), table: None, key: vec![key.into()], at: None })
 }
 
-/// Everything that is there, in large pages.
+/// Applies all events, in large pages.
 pub(crate) fn catch_up<S: Store>(store: &S, projection: Projection, instances: &[&str]) {
     handler_with(store, projection, HandlerConfig::default()).trigger(instances).unwrap();
 }
 
-/// Works in small pages, and gives up on an event at once.
+/// A handler that works in small pages, and gives up on an event at once.
 pub(crate) fn handler<S: Store>(store: &S, projection: Projection) -> ProjectionHandler {
     let config = HandlerConfig::default().retries(0).max_failure_count(1).bulk_limit(7);
     handler_with(store, projection, config)
@@ -312,7 +313,7 @@ pub(crate) fn assert_lawful<S: Store>(store: &S, projection: &Projection) {
     assert!(report.is_lawful(), "{report}");
 }
 
-/// Rows by table, without the schema's name.
+/// Rows for each table, without the name of the schema.
 pub(crate) fn by_table(tables: &[TableRows]) -> Vec<(String, u64)> {
     let plain = |name: &str| {
         let name = name.to_owned();

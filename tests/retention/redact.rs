@@ -1,4 +1,4 @@
-//! Contract: K2: payload and metadata of an event, or of all events of an aggregate, are erased.
+//! Contract: K2: the payload and the metadata of an event, or of all events of an aggregate, are erased.
 
 use readside::admin::AdminCommand;
 use readside::error::RetentionError;
@@ -19,7 +19,7 @@ fn ada(instance: &str) -> Redaction {
     Redaction::of_aggregate(instance, "user", "u1").creator_and_owner().unique("user.name", ADA)
 }
 
-/// Ada has left traces in events, rows, errors and unique values; more than one step's worth.
+/// Ada leaves traces in events, rows, errors and unique values. They take more than one step to erase.
 fn fill<S: Store>(store: &S) {
     let first = add("a", "u1", ADA).metadata("from", ADA).creator(ADA).owner(ADA).add_unique("user.name", ADA, "taken");
     store.push(&[first, add("a", "u2", BOB).add_unique("user.name", BOB, "taken"), add("b", "u1", BOB)]).unwrap();
@@ -55,7 +55,7 @@ pub(crate) fn nothing_of_a_redacted_person_is_left<P: Place>(place: &P) {
     assert_eq!(questions, [AdminCommand::Verify { instance: None, repair: false }, question("b", BOB)]);
     assert!(!report.dry_run && serde_json::to_string(&report).unwrap().contains("\"projection\":\"users\""));
 
-    // That it happened stays.
+    // The fact that the event happened stays.
     for (event, before) in store.filter(&Query::new()).unwrap().iter().zip(&before) {
         let erased = event.aggregate_id() == "u1" && event.instance() == "a";
         assert_eq!(event.is_redacted(), erased);
@@ -73,7 +73,7 @@ pub(crate) fn nothing_of_a_redacted_person_is_left<P: Place>(place: &P) {
     assert_eq!(store.names(&rebuilt), [format!("a/u2={BOB}"), format!("b/u1={BOB}")]);
     assert_lawful(&store, &rebuilt);
 
-    // The value can be taken again, the aggregate goes on, and a repetition finds nothing to do.
+    // The value can be taken again, the aggregate goes on, and a repetition of the erasure finds nothing to do.
     store
         .push(&[rename("a", "u1", "new").add_unique("user.name", ADA, "taken").expect(Expected::Version(2501))])
         .unwrap();
@@ -101,7 +101,7 @@ pub(crate) fn a_dry_run_counts_what_is_erased<P: Place>(place: &P) {
     assert_eq!(dry.rebuild, real.rebuild);
 }
 
-// Contract: K2: a read model that takes every event, or every one of a type, may hold what is erased.
+// Contract: K2: a read model that handles every event, or every event of a type, may hold what was erased.
 both!(what_takes_every_event_is_named);
 pub(crate) fn what_takes_every_event_is_named<P: Place>(place: &P) {
     let taking = |name: &str| Projection::new(name, 1);
@@ -135,7 +135,7 @@ pub(crate) fn one_event_is_erased<P: Place>(place: &P) {
     assert_eq!(events.iter().map(Event::is_redacted).collect::<Vec<_>>(), [true, false, false]);
     assert_eq!(events[0].creator(), "eve");
     assert!(events[0].payload::<Added>().is_err() && events[0].metadata("x").is_none());
-    // Only the projections that handle such an event are named.
+    // The report names only the projections that handle this event.
     let named: Vec<&str> = report.rebuild.iter().map(|found| &*found.projection).collect();
     assert_eq!(named, ["seen", "users"]);
     let renamed = store.redact_dry_run(&Redaction::of_event("a", 3)).unwrap();
@@ -157,7 +157,7 @@ fn laws_rows<S: Store>(store: &S, projection: &Projection) -> Vec<(i64, bool)> {
     rows
 }
 
-// Contract: K1, K2: a push that is repeated after its events were erased still finds them.
+// Contract: K1, K2: if a push is repeated after its events were erased, it still finds them.
 both!(a_repeated_push_finds_its_erased_events);
 pub(crate) fn a_repeated_push_finds_its_erased_events<P: Place>(place: &P) {
     let store = store(place, &[]);
@@ -190,7 +190,7 @@ pub(crate) fn what_is_not_there_is_not_erased<P: Place>(place: &P) {
 fn the_files_bytes_are_gone_too() {
     let file = crate::File::new();
     let store = store(&file, &[&users(1), &strict()]);
-    // Payloads of all sizes, inside of pages and beyond.
+    // Payloads of all sizes, some inside a page and some larger than one.
     for n in 0..400 {
         let name = format!("{}{ADA}", "x".repeat(n * 37 % 9000));
         store.push(&[rename("a", &format!("u{}", n % 7), &name), rename("b", "u", BOB)]).unwrap();

@@ -1,4 +1,4 @@
-//! Rows of the service's own that refer to rows of a tenant that goes: Contract: K3, O1.
+//! The service's own rows refer to rows of a tenant that is removed: Contract: K3, O1.
 
 use readside::error::RetentionError;
 use readside::retention::{Removed, TableRows};
@@ -7,7 +7,7 @@ use readside::{EventStore, error};
 
 use crate::{ADA, BOB, Place, Store, add, catch_up, rename, store, users};
 
-/// Two tenants with read rows, and a table of the service's own that refers to these.
+/// Two tenants with read rows, and a table of the service that refers to these rows.
 fn filled<P: Place>(place: &P, on_delete: &str) -> P::Store {
     let store = store(place, &[&users(1)]);
     store.push(&[add("a", "u1", ADA), add("a", "u2", ADA), add("b", "u1", BOB)]).unwrap();
@@ -49,7 +49,7 @@ pub(crate) fn rows_that_hold_on_to_a_tenant_are_named_before<P: Place>(place: &P
     assert_eq!(orders(place), 2, "those that refer to nothing, or to another tenant, stay");
 }
 
-// Contract: K3, O1: whoever says that rows go with those they refer to means it.
+// Contract: K3, O1: a foreign key that deletes its rows along says that they may go.
 both!(rows_that_go_along_hold_on_to_nothing);
 pub(crate) fn rows_that_go_along_hold_on_to_nothing<P: Place>(place: &P) {
     let store = filled(place, "ON DELETE CASCADE");

@@ -1,4 +1,4 @@
-//! Contract: K3: a tenant goes, in bounded steps; its counter stays.
+//! Contract: K3: a tenant is removed in bounded steps, and its counter stays.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -59,7 +59,7 @@ pub(crate) fn nothing_of_a_removed_tenant_is_left<P: Place>(place: &P) {
     assert_eq!(report.head, i64::try_from(MORE).unwrap() + 1);
     assert_eq!(place.dump().into_iter().filter(of_b).collect::<Vec<_>>(), before);
 
-    // Only its counter names it, and the record of what was done.
+    // Only its counter and the record of the operation name it.
     let of_a = |(table, _): &(String, String)| table.contains("instances") || table.contains("operations");
     let named: Vec<_> = place.dump().into_iter().filter(|(_, row)| names(row, "a")).collect();
     assert!(named.iter().all(of_a), "{named:?}");
@@ -68,7 +68,7 @@ pub(crate) fn nothing_of_a_removed_tenant_is_left<P: Place>(place: &P) {
     let heads = store.heads(&HeadsRequest { limit: 10, ..HeadsRequest::default() }).unwrap();
     assert_eq!(heads.iter().map(|head| &*head.instance).collect::<Vec<_>>(), ["b"]);
 
-    // Nobody is stuck: not where it was, not beside it.
+    // Nothing is stuck: neither this instance nor the other one.
     handler(&store, users(1)).trigger(&["a", "b"]).unwrap();
     handler(&store, users(2)).trigger(&["a", "b"]).unwrap();
     assert_eq!(store.names(&users(1)), [format!("b/u1={BOB}")]);
@@ -76,7 +76,7 @@ pub(crate) fn nothing_of_a_removed_tenant_is_left<P: Place>(place: &P) {
     assert_eq!(store.remove("a", &mut |_| ()).unwrap().tables, []);
 }
 
-/// True when a column of the row says just this.
+/// True if a column of the row has exactly this value.
 fn names(row: &str, text: &str) -> bool {
     row.split(['|', ',', '(', ')']).any(|column| column.trim_matches('"') == text)
 }
@@ -95,7 +95,7 @@ pub(crate) fn a_dry_run_counts_what_is_removed<P: Place>(place: &P) {
     assert!(counted(&dry).contains(&("users_names_1".to_owned(), MORE as u64 + 1)), "{:?}", counted(&dry));
 }
 
-// Contract: K3, L1: positions never start again.
+// Contract: K3, L1: positions never begin again at 1.
 both!(a_removed_instance_refuses_pushes_until_it_is_opened);
 pub(crate) fn a_removed_instance_refuses_pushes_until_it_is_opened<P: Place>(place: &P) {
     let store = store(place, &[&users(1)]);
@@ -121,7 +121,7 @@ pub(crate) fn a_removed_instance_refuses_pushes_until_it_is_opened<P: Place>(pla
     assert!(pushed[0].created_at() >= first[1].created_at());
     handler.trigger(&["a"]).unwrap();
     assert_eq!(store.names(&users(1)), [format!("a/u1={BOB}")]);
-    // One that never saw the instance before goes on from there as well.
+    // A projection that never saw the instance before also goes on from there.
     let fresh = users(2);
     ProjectionStore::setup(&store, &[&fresh]).unwrap();
     crate::handler(&store, fresh.clone()).trigger(&["a"]).unwrap();
@@ -129,7 +129,7 @@ pub(crate) fn a_removed_instance_refuses_pushes_until_it_is_opened<P: Place>(pla
     assert_lawful(&store, &users(1));
     assert_lawful(&store, &fresh);
 
-    // And once more.
+    // The instance is removed a second time.
     let report = store.remove("a", &mut |_| ()).unwrap();
     assert_eq!(report.head, 4);
     store.reopen("a").unwrap();
@@ -145,7 +145,8 @@ enum When {
     Reopened,
 }
 
-// Contract: K3, L2: whoever still holds events of the instance, whatever it knows of the checkpoint, writes nothing any more.
+// Contract: K3, L2: a worker that still holds events of the instance writes nothing any more, whatever it knows of
+// the checkpoint.
 both!(late_work_brings_nothing_back);
 pub(crate) fn late_work_brings_nothing_back<P: Place>(place: &P) {
     let store = store(place, &[&users(1)]);
@@ -157,7 +158,7 @@ pub(crate) fn late_work_brings_nothing_back<P: Place>(place: &P) {
     assert_lawful(&store, &users(1));
 }
 
-/// A worker fetches the events above a checkpoint and is slow; the instance is removed meanwhile.
+/// A worker fetches the events above a checkpoint and is slow. Meanwhile the instance is removed.
 fn late<S: Store>(store: &S, instance: &str, when: When, before: usize) {
     let push = |n: usize| store.push(&[add(instance, &format!("u{n}"), ADA)]).unwrap();
     let mut events: Vec<Event> = (0..3).flat_map(push).collect();
@@ -174,7 +175,7 @@ fn late<S: Store>(store: &S, instance: &str, when: When, before: usize) {
         let _ = slow.process_events(&events);
     };
     let mut between = |step: &TableRows| {
-        // When the read tables have been emptied already.
+        // The worker comes when the read tables are already empty.
         match fetched.take() {
             Some(fetched) if when == When::Between && step.table.ends_with("events") => work(fetched),
             other => fetched = other,
@@ -196,7 +197,7 @@ fn late<S: Store>(store: &S, instance: &str, when: When, before: usize) {
     }
 }
 
-// Contract: K3, G5: events and read models in two databases.
+// Contract: K3, G5: the events and the read models are in two databases.
 both!(read_models_elsewhere_are_removed_too);
 pub(crate) fn read_models_elsewhere_are_removed_too<P: Place>(place: &P) {
     let (events, models) = (store(place, &[]), place.elsewhere());
@@ -221,7 +222,7 @@ pub(crate) fn read_models_elsewhere_are_removed_too<P: Place>(place: &P) {
     assert!(report.is_lawful(), "{report}");
 }
 
-// Contract: K3, L1: a push beside the removal is removed with the rest, or refused.
+// Contract: K3, L1: a push during the removal is either removed with the rest, or refused.
 both!(pushes_meanwhile_come_before_or_not_at_all);
 pub(crate) fn pushes_meanwhile_come_before_or_not_at_all<P: Place>(place: &P) {
     let store = store(place, &[&users(1)]);
@@ -238,7 +239,7 @@ pub(crate) fn pushes_meanwhile_come_before_or_not_at_all<P: Place>(place: &P) {
                         Err(PushError::InstanceRemoved { .. }) => break,
                         Err(error) => panic!("{error:?}"),
                     };
-                    // As somebody does who wants to read it.
+                    // A caller who wants to read the instance does the same.
                     let _ = handler.trigger(&["a"]);
                     let seen: Vec<i64> = store.positions(Query::new(), 100).iter().map(|found| found.1).collect();
                     assert!((1..).zip(&seen).all(|(at, position)| at == *position), "a beginning of the log: {seen:?}");

@@ -1,4 +1,4 @@
-//! Reading one's own writes: Contract: C6, D1, D2.
+//! Clients wait until they can read their own writes: Contract: C6, D1, D2.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -72,7 +72,7 @@ pub(crate) fn waiting_ends_with_the_reason<P: Place>(place: &P) {
     assert_eq!(health.projections[2].lag_events, 2);
 }
 
-// Contract: C6, D2, G4: awaiting them succeeds, and no checkpoint is rewritten.
+// Contract: C6, D2, G4: a wait for such events succeeds, and no checkpoint is written.
 both!(events_nobody_wants_move_nothing);
 pub(crate) fn events_nobody_wants_move_nothing<P: Place>(place: &P) {
     let store = place.open();
@@ -83,13 +83,13 @@ pub(crate) fn events_nobody_wants_move_nothing<P: Place>(place: &P) {
     engine.await_pushed("counts", &pushed, LONG).unwrap();
     let states = store.states(&counts("counts").key(), &["a".into()]).unwrap();
     assert_eq!(states[0].position, 1);
-    // The next event is applied across the one that nobody wanted.
+    // The next event is applied, although nobody wanted the event before it.
     let pushed = engine.push(&[count("a", 5)]).unwrap();
     engine.await_pushed("counts", &pushed, LONG).unwrap();
     assert_eq!(sum::<P>(&store, "counts", None), 6);
 }
 
-/// While it is armed, what a look at pauses has read is not told before the gate opens.
+/// While it is armed, a look at pauses returns its answer only when the gate opens.
 struct LateAnswer {
     armed: AtomicBool,
     read: crossbeam_channel::Sender<()>,
@@ -106,25 +106,25 @@ impl Faults for LateAnswer {
     }
 }
 
-// Contract: O5: a look that began before a pause, and ends after it, does not undo it.
+// Contract: O5: a look that began before a pause and ends after it does not undo the pause.
 both!(an_older_look_does_not_undo_a_pause);
 pub(crate) fn an_older_look_does_not_undo_a_pause<P: Place>(place: &P) {
     let ((read, reads), (open, gate)) = (crossbeam_channel::bounded(1), crossbeam_channel::bounded(1));
     let late = Arc::new(LateAnswer { armed: AtomicBool::new(false), read, gate });
-    // It applies in the order of pushes.
+    // One worker applies events in the order of pushes.
     let one_worker = crate::eager().workers(1);
     let engine = start(FaultyStore::new(place.open(), late.clone()), &["counts"], one_worker);
     let pushed = engine.push(&[count("a", 1)]).unwrap();
     engine.await_pushed("counts", &pushed, LONG).unwrap();
     eventually("the first run", || engine.health().unwrap().projections[0].succeeded);
     late.armed.store(true, Ordering::SeqCst);
-    // Another process changes what is paused, so that a tick looks at it.
+    // Another process changes a pause, so that a tick looks at the pauses.
     crate::pause(&place.open(), "counts", Some("b"), true);
     reads.recv_timeout(LONG).unwrap();
     engine.admin().pause("counts", Some("a"), &crate::by()).unwrap();
     late.armed.store(true, Ordering::SeqCst);
     open.send(()).unwrap();
-    // The first look is over once the next one, which the pause brought about, has begun.
+    // The pause causes a second look. When it has begun, the first one is over.
     reads.recv_timeout(LONG).unwrap();
     let pushed = engine.push(&[count("a", 1), count("c", 1)]).unwrap();
     engine.await_position("counts", "c", 1, LONG).unwrap();
@@ -152,12 +152,12 @@ impl Faults for LateRead {
     }
 }
 
-// Contract: O5: a job that began before a pause applies nothing that is stored after it.
+// Contract: O5: a job that began before a pause applies nothing that is stored after the pause.
 both!(a_job_under_way_minds_a_pause);
 pub(crate) fn a_job_under_way_minds_a_pause<P: Place>(place: &P) {
     let ((begins, begun), (open, gate)) = (crossbeam_channel::bounded(1), crossbeam_channel::bounded(1));
     let late = Arc::new(LateRead { armed: AtomicBool::new(false), begins, gate });
-    // It applies in the order of pushes.
+    // One worker applies events in the order of pushes.
     let one_worker = crate::eager().workers(1);
     let engine = start(FaultyStore::new(place.open(), late.clone()), &["counts"], one_worker);
     eventually("the first run", || engine.health().unwrap().projections[0].succeeded);
@@ -195,7 +195,7 @@ pub(crate) fn a_paused_instance_waits<P: Place>(place: &P) {
     assert!(engine.admin().pause("nobody", None, &crate::by()).is_err());
 }
 
-// Contract: C6, J3: a wait whose checkpoint never rests ends at its deadline, and with the engine.
+// Contract: C6, J3: a wait ends at its deadline or with the engine, also while its checkpoint keeps moving.
 both!(a_wait_ends_while_its_checkpoint_moves);
 pub(crate) fn a_wait_ends_while_its_checkpoint_moves<P: Place>(place: &P) {
     const FAR: i64 = 5_000;

@@ -1,4 +1,4 @@
-//! Reducers for every type: of an aggregate type, and of all events.
+//! Reducers for every event type: of an aggregate type, or of all events.
 
 use readside::admin::RebuildOptions;
 use readside::prelude::*;
@@ -15,7 +15,7 @@ fn noted(e: &Event, by: &str) -> Reduced {
     create([set("at", e.position()), set("what", format!("{} {}", by, e.event_type()))])
 }
 
-/// Notes each event, and by which of its reducers.
+/// Records each event, and which of its reducers handled it.
 fn audit() -> Projection {
     Projection::new("trail", 1)
         .table(trail())
@@ -38,8 +38,8 @@ fn raw(aggregate_type: &str, event_type: &str) -> NewEvent {
     NewEvent::raw("a", aggregate_type, "x", event_type)
 }
 
-// Contract: B1, L5, E2: what has no reducer of its own reaches the one for its aggregate type, else the one for all, from the queue
-// and by catching up, whatever types there are; others are not waited for.
+// Contract: B1, L5, E2: an event without its own reducer reaches the reducer for its aggregate type, or else the one
+// for all events. This holds from the queue and by catching up, with any types. Waits do not wait for other events.
 both!(every_type_of_event_is_caught);
 pub(crate) fn every_type_of_event_is_caught<P: Place>(place: &P) {
     let store = place.open();
@@ -56,7 +56,7 @@ pub(crate) fn every_type_of_event_is_caught<P: Place>(place: &P) {
     assert_eq!(what::<P>(&store, &audit()), ["own added", "user seen", "any paid", "any thing.counted"]);
     assert_eq!(what::<P>(&store, &of_users()), ["user added", "user seen"]);
     engine.shutdown(LONG).unwrap();
-    // Pushed while no engine runs: the ticks find it, by the heads of types that nobody has named.
+    // These events are pushed while no engine runs. Ticks find them by the heads of types that no code names.
     store.push(&[raw("brand new", "first"), raw("user", "first")]).unwrap();
     let engine = builder(eager());
     engine.await_position("trail", "a", 6, LONG).unwrap();
@@ -68,7 +68,7 @@ pub(crate) fn every_type_of_event_is_caught<P: Place>(place: &P) {
     let report = engine.admin().rebuild("trail", RebuildOptions::default(), &by(), |_| {}).unwrap();
     assert!(report.switched, "{report:?}");
     assert_eq!(what::<P>(&store, &audit()).len(), 6);
-    // What fails there is retried like any other.
+    // An event that fails in a catch-all reducer is retried like any other.
     engine.push(&[raw("user", "bad"), raw("user", "added")]).map(drop).unwrap();
     let refused = engine.await_position("trail", "a", 8, LONG);
     assert!(matches!(refused, Err(error::AwaitError::EventFailed { .. })), "{refused:?}");
@@ -81,7 +81,7 @@ pub(crate) fn every_type_of_event_is_caught<P: Place>(place: &P) {
     assert_eq!(what::<P>(&store, &audit())[6..], ["own added"]);
 }
 
-// Contract: B1: two reducers for one type, or one for a type without a name, are found before anything runs.
+// Contract: B1: two reducers for one type, or a reducer for an empty type, are refused before anything runs.
 #[test]
 fn a_catch_all_that_is_given_twice_or_for_no_type_is_refused() {
     let twice = audit().on_any(|_| noop());

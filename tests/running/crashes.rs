@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use crate::{Counted, Place, counts, eventually, sum};
 
-/// Counts; 13 kills the process.
+/// Counts. An event with 13 kills the process.
 fn deadly() -> Projection {
     Projection::new("counts", 1)
         .table(Table::new("counts").column(text("thing")).column(integer("n")).primary_key(["thing"]))
@@ -42,7 +42,7 @@ fn work<S: EngineStore>(store: S) {
         engine.push(&[put("c", "x", 1)]).unwrap();
         crate::eventually("the first run", || engine.health().is_ok_and(|health| health.projections[0].succeeded));
         engine.await_position("counts", "c", 1, crate::LONG).unwrap();
-        // From here on events come straight from the queue.
+        // From now on, events come directly from the queue.
         engine.push(&[put("c", "x", 13), put("c", "x", 1), put("c", "y", 2)]).unwrap();
         crate::eventually("the end", || false);
     }
@@ -51,7 +51,7 @@ fn work<S: EngineStore>(store: S) {
     engine.shutdown(Duration::from_secs(10)).unwrap();
 }
 
-/// A process of the test below.
+/// The process that the test below starts.
 #[test]
 #[ignore = "run as a process of its own by the tests that follow"]
 fn worker() {
@@ -83,7 +83,7 @@ fn put(instance: &str, thing: &str, by: i64) -> NewEvent {
     NewEvent::new(instance, thing, &Counted { by })
 }
 
-/// Starts a process as often as it dies, until the work is done; counts the deaths.
+/// Starts a process again whenever it dies, until the work is done. Returns the number of deaths.
 fn outlive(address: &str, mut done: impl FnMut() -> bool) -> u32 {
     let (mut deaths, mut child) = (0, start(address));
     eventually("the rest of the work", || {
@@ -98,7 +98,7 @@ fn outlive(address: &str, mut done: impl FnMut() -> bool) -> u32 {
     deaths
 }
 
-/// What is held in an instance.
+/// The failed events of an instance.
 fn held<S: EngineStore>(store: &S, instance: &str) -> Vec<(i64, FailureStatus, FailureClass)> {
     let held = store.failed_events(&deadly().key(), &FailureQuery::all().instance(instance)).unwrap();
     held.iter().map(|held| (held.attempt.position, held.attempt.state, held.attempt.class)).collect()
@@ -115,10 +115,12 @@ fn found<P: Place>(place: &P, address: &str) {
     let counted = |instance: &str| sum::<P>(&store, "counts", Some(instance));
     let is_held = |instance| held(&store, instance).len() == 2;
     let deaths = outlive(address, || counted("a") == 6 && counted("b") == 1 && is_held("a"));
-    // Two are counted; before that, one or more that nobody expected, while the dead seem alive by their heartbeat.
+    // Two deaths are counted. Before them come one or more deaths that nobody expects, while the dead process still
+    // seems alive by its heartbeat.
     assert!((3..=6).contains(&deaths), "{deaths} deaths");
     assert_eq!(held(&store, "a"), [(2, FOUND.0, FOUND.1), (4, BEHIND.0, BEHIND.1)]);
-    // Straight from the queue there is no lease that the dead could leave: that costs one more process. A tick may be first.
+    // Events from the queue have no lease that a dead process could leave behind, so one more process dies. A tick
+    // may come first.
     let mut pusher = process(address).env("READSIDE_TEST_PUSHES", "yes").spawn().unwrap();
     assert!(!pusher.wait().unwrap().success());
     let deaths = outlive(address, || counted("c") == 3 && is_held("c"));
@@ -142,7 +144,8 @@ fn an_event_that_kills_processes_is_found_on_postgres() {
     found(&database, &address);
 }
 
-// Contract: F7: what a dead process held is worked on with care, what a slow one lost is not; triggers wait for the outcome.
+// Contract: F7: events of a dead process are applied one by one, and events of a slow process are not. Triggers wait
+// for the outcome.
 both!(work_of_the_dead_goes_on_with_care);
 pub(crate) fn work_of_the_dead_goes_on_with_care<P: Place>(place: &P) {
     let store = place.open();
@@ -182,7 +185,7 @@ pub(crate) fn work_of_the_dead_goes_on_with_care<P: Place>(place: &P) {
     assert_eq!(sum::<P>(&store, "counts", None), 2);
 }
 
-/// As `counts`; `look` is called with each event and the state as it is at that moment.
+/// As `counts`, but calls `look` with each event and the state at that moment.
 fn watched<S: EngineStore + Clone>(store: S, look: impl Fn(&Event, &State) + Send + Sync + 'static) -> Projection {
     let plain = counts("counts");
     let key = plain.key();
@@ -193,7 +196,7 @@ fn watched<S: EngineStore + Clone>(store: S, look: impl Fn(&Event, &State) + Sen
     })
 }
 
-/// Pages of one instance, so that most are made ready ahead of the work on them.
+/// Pages of one instance each, so that most pages are prepared before the work on them.
 fn paged(bulk_limit: usize) -> HandlerConfig {
     HandlerConfig::default().bulk_limit(bulk_limit).concurrent_instances(1)
 }
@@ -216,7 +219,8 @@ fn catch_up<P: Place>(place: &P, projection: Projection, config: HandlerConfig, 
     engine.shutdown(crate::LONG).unwrap();
 }
 
-// Contract: F7: everything is reduced under a lease, and so near its checkpoint that whoever comes after a death looks there.
+// Contract: F7: everything is reduced under a lease, close to its checkpoint. So a process that comes after a death
+// looks there.
 both!(what_is_reduced_ahead_is_found_if_it_kills);
 pub(crate) fn what_is_reduced_ahead_is_found_if_it_kills<P: Place>(place: &P) {
     const LIMIT: usize = 5;
@@ -229,7 +233,8 @@ pub(crate) fn what_is_reduced_ahead_is_found_if_it_kills<P: Place>(place: &P) {
         bare.fetch_add(i64::from(state.owner.is_none()), Ordering::Relaxed);
     });
     store.setup(&[&projection]).unwrap();
-    // First so that pages of one instance follow each other, then so that its first page is made ready ahead.
+    // In the first run, the pages of one instance follow each other. In the second run, its first page is prepared
+    // ahead.
     for tenants in [&TENANTS[..1], &TENANTS[1..]] {
         push_to(&store, tenants, EVENTS);
         catch_up(place, projection.clone(), paged(LIMIT), tenants, EVENTS);
@@ -259,7 +264,7 @@ pub(crate) fn what_the_dead_left_is_marked_before_it_is_reduced<P: Place>(place:
     assert_eq!(unmarked.load(Ordering::Relaxed), 0);
 }
 
-// Contract: F7: whoever has no lease does not even reduce what is worked on with care.
+// Contract: F7: a process without a lease does not even reduce events that are being applied one by one.
 both!(a_trigger_leaves_what_the_dead_left);
 pub(crate) fn a_trigger_leaves_what_the_dead_left<P: Place>(place: &P) {
     let (store, key) = (place.open(), counts("counts").key());
@@ -292,7 +297,7 @@ pub(crate) fn a_trigger_leaves_what_the_dead_left<P: Place>(place: &P) {
     assert_eq!(calls.load(Ordering::Relaxed), 1);
 }
 
-/// A log that gives its events once, and has lost them then.
+/// A log that returns its events once, and has lost them afterwards.
 #[derive(Debug, Clone)]
 struct Vanishing<S> {
     inner: S,
@@ -340,7 +345,7 @@ impl<S: EventSource> EventSource for Vanishing<S> {
     }
 }
 
-// Contract: L10, F7: a death is counted only while the log holds the event still.
+// Contract: L10, F7: a death is counted only while the log still holds the event.
 both!(no_death_is_counted_for_an_event_that_the_log_lost);
 pub(crate) fn no_death_is_counted_for_an_event_that_the_log_lost<P: Place>(place: &P) {
     let (events, models, key) = (place.open(), place.elsewhere(), counts("counts").key());

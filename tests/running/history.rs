@@ -34,7 +34,7 @@ fn is_diverged(outcome: &Result<(), AwaitError>) -> bool {
         if matches!(stopped.cause, StopCause::HistoryDiverged { .. }))
 }
 
-// Contract: L10, C6: another event has its position, and was applied.
+// Contract: L10, C6: another event has its position now, and was applied.
 both!(a_wait_for_an_event_that_was_lost_is_an_error);
 pub(crate) fn a_wait_for_an_event_that_was_lost_is_an_error<P: Place>(place: &P) {
     let (store, other) = (place.open(), place.open());
@@ -60,7 +60,7 @@ pub(crate) fn a_wait_for_an_event_that_was_lost_is_an_error<P: Place>(place: &P)
     );
 }
 
-// Contract: L10, C6, G6: the read model stands at a position that the log has again, with another event or none.
+// Contract: L10, C6, G6: the read model is at a position where the log now has another event, or none.
 both!(no_wait_believes_a_checkpoint_that_the_log_lost);
 pub(crate) fn no_wait_believes_a_checkpoint_that_the_log_lost<P: Place>(place: &P) {
     let (events, models) = (place.open(), place.elsewhere());
@@ -82,7 +82,7 @@ pub(crate) fn no_wait_believes_a_checkpoint_that_the_log_lost<P: Place>(place: &
     engine.await_pushed("counts", &pushed, LONG).unwrap();
 }
 
-// Contract: L10: by positions nothing lags.
+// Contract: L10: by positions alone, nothing lags.
 both!(a_log_that_came_to_the_same_heads_again_is_looked_at);
 pub(crate) fn a_log_that_came_to_the_same_heads_again_is_looked_at<P: Place>(place: &P) {
     let (store, other) = (place.open(), place.open());
@@ -97,7 +97,7 @@ pub(crate) fn a_log_that_came_to_the_same_heads_again_is_looked_at<P: Place>(pla
     assert!(is_diverged(&outcome), "{outcome:?}");
 }
 
-// Contract: L10, L7: what the queue showed of the old log is forgotten; the ticks find the new one.
+// Contract: L10, L7: what the queue showed of the old log is forgotten, and ticks find the new log.
 both!(a_log_that_was_set_back_with_its_read_model_is_applied_again);
 pub(crate) fn a_log_that_was_set_back_with_its_read_model_is_applied_again<P: Place>(place: &P) {
     let (store, other) = (place.open(), place.open());
@@ -114,13 +114,13 @@ pub(crate) fn a_log_that_was_set_back_with_its_read_model_is_applied_again<P: Pl
     eventually("each wanted event once", || sum::<P>(&store, "counts", Some("a")) == 7);
 }
 
-// Contract: L11, G5: who keeps read models in a copy of the events' database is told so.
+// Contract: L11, G5: an error tells a service that its read models are in a copy of the events' database.
 both!(read_models_in_a_copy_of_the_event_store_are_named);
 pub(crate) fn read_models_in_a_copy_of_the_event_store_are_named<P: Place>(place: &P) {
     let (models, own) = (place.elsewhere(), place.own("store"));
     ProjectionStore::setup(&models, &[&counts("counts")]).unwrap();
     place.open().setup(&[]).unwrap();
-    // As a copy has it, with none of the events that came later.
+    // The database looks like a copy that has none of the later events.
     let id = models.store_id().unwrap();
     let literal = if own.starts_with("readside.") { format!("'{id}'") } else { format!("x'{}'", id.simple()) };
     place.sql(&format!("UPDATE {own} SET store_id = {literal}"));
@@ -135,13 +135,14 @@ pub(crate) fn read_models_in_a_copy_of_the_event_store_are_named<P: Place>(place
     engine.shutdown(LONG).unwrap();
 }
 
-// Contract: L10, L11, F7: also where the work goes event by event, because a process died of it perhaps.
+// Contract: L10, L11, F7: this holds too when events are applied one by one, because one of them may have killed a
+// process.
 both!(a_commit_check_that_refuses_careful_work_is_told_as_another_history);
 pub(crate) fn a_commit_check_that_refuses_careful_work_is_told_as_another_history<P: Place>(place: &P) {
     let (store, own) = (place.open(), |table: &str| place.own(table));
     let ((ask, asked), (answer, answered)) = (std::sync::mpsc::channel::<()>(), std::sync::mpsc::channel::<()>());
     let (ask, answered) = (std::sync::Mutex::new(ask), std::sync::Mutex::new(answered));
-    // Whenever the event is reduced, it becomes another one in the log.
+    // Whenever the event is reduced, the log gets another event in its place.
     let projection = Projection::new("counts", 1)
         .table(Table::new("counts").column(text("thing")).column(integer("n")).primary_key(["thing"]))
         .on(move |e, p: crate::Counted| {

@@ -1,4 +1,4 @@
-//! Leases, members and lag, straight on the stores: Contract: F1, F3, F5, F6, E2.
+//! Leases, members and lag, directly on the stores: Contract: F1, F3, F5, F6, E2.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,7 +67,7 @@ pub(crate) fn a_new_holder_has_a_higher_epoch<P: Place>(place: &P) {
     assert_eq!((states[0].owner, states[0].epoch, states[0].position), (Some(me), 3, 0));
 }
 
-// Contract: F7: a holder takes its own mark away when it ends, never the one of a process that died.
+// Contract: F7: a holder removes its own mark when it ends, but never the mark of a process that died.
 both!(the_mark_of_the_dead_outlives_their_successors);
 pub(crate) fn the_mark_of_the_dead_outlives_their_successors<P: Place>(place: &P) {
     let (store, key, me, dead) = ready(place);
@@ -192,7 +192,7 @@ pub(crate) fn lag_is_found_in_one_query<P: Place>(place: &P) {
     );
 }
 
-// Contract: L4, L5: neither a projection nor an instance is hidden for good by many pairs that are behind and do not move.
+// Contract: L4, L5: many pairs that lag and do not move never hide another projection or instance for good.
 both!(many_that_lag_do_not_hide_the_others);
 pub(crate) fn many_that_lag_do_not_hide_the_others<P: Place>(place: &P) {
     let (store, key, me, _) = ready(place);
@@ -201,7 +201,7 @@ pub(crate) fn many_that_lag_do_not_hide_the_others<P: Place>(place: &P) {
     let stuck: Vec<Arc<str>> = (0..12).map(|n| crate::instance(n).into()).collect();
     store.push(&stuck.iter().map(|name| count(name, 1)).collect::<Vec<_>>()).unwrap();
     store.push(&[NewEvent::raw("z", "last", "o", "x")]).unwrap();
-    // More than are named in one query; only the first and the last ones are there.
+    // More names than fit into one query. Only the first and the last of these instances exist.
     let mut named = stuck.clone();
     named.extend((0..1000).map(|n| Arc::from(format!("u-{n:04}"))));
     named.push("z".into());
@@ -232,7 +232,7 @@ pub(crate) fn many_that_lag_do_not_hide_the_others<P: Place>(place: &P) {
     });
 }
 
-// Contract: L5, E2: what tells that nothing can have begun to lag is another text after everything that can make it so.
+// Contract: L5, E2: the change token becomes another text after everything that can make something lag.
 both!(signs_change_with_all_that_makes_something_lag);
 pub(crate) fn signs_change_with_all_that_makes_something_lag<P: Place>(place: &P) {
     let (store, key, me, _) = ready(place);
@@ -271,7 +271,7 @@ pub(crate) fn signs_change_with_all_that_makes_something_lag<P: Place>(place: &P
     assert_eq!(store.change_token(Uuid::from_u128(9)).unwrap(), None, "the events are somewhere else");
 }
 
-// Contract: L10, G5: whichever way a database is opened it is the same one, and no copy is.
+// Contract: L10, G5: however a database is opened, it has one location, and a copy of it has another one.
 both!(a_database_is_at_one_location);
 pub(crate) fn a_database_is_at_one_location<P: Place>(place: &P) {
     let (store, other) = (place.open(), place.open());
@@ -280,7 +280,7 @@ pub(crate) fn a_database_is_at_one_location<P: Place>(place: &P) {
     assert!(!place.elsewhere().is_at(&location).unwrap());
 }
 
-// Contract: L11: a lease that began in the future would never be told as one that lasts for long.
+// Contract: L11: a lease that began in the future would never be reported as one that lasts for long.
 both!(a_lease_that_began_in_the_future_begins_anew);
 pub(crate) fn a_lease_that_began_in_the_future_begins_anew<P: Place>(place: &P) {
     let (store, me, key) = (place.open(), Uuid::from_u128(1), counts("counts").key());

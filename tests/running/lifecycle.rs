@@ -11,12 +11,12 @@ use readside::{Engine, EventStore, HandlerConfig, NewEvent, PostgresStore, Sqlit
 
 use crate::{LONG, Place, count, counts, eager, instance, lazy, start, sum};
 
-/// Start/stop cycles; set `READSIDE_STRESS_CYCLES` for more.
+/// The number of start/stop cycles. `READSIDE_STRESS_CYCLES` sets another one.
 fn cycles() -> usize {
     std::env::var("READSIDE_STRESS_CYCLES").map_or(25, |text| text.parse().unwrap())
 }
 
-// Contract: E4, J1, J2: nothing is left of an engine that was stopped at any point.
+// Contract: E4, J1, J2: nothing remains of an engine, whenever it was stopped.
 both!(an_engine_starts_and_stops_many_times);
 pub(crate) fn an_engine_starts_and_stops_many_times<P: Place>(place: &P) {
     let store = place.open();
@@ -65,7 +65,7 @@ pub(crate) fn a_stop_ends_every_wait<P: Place>(place: &P) {
     assert!(matches!(engine.trigger("counts", &["a"]), Err(error::TriggerError::Stopped { .. })));
 }
 
-// Contract: J1: as long as a thread lives, no shutdown says that all have ended.
+// Contract: J1: while a thread still runs, no shutdown says that all threads have ended.
 both!(a_shutdown_that_is_repeated_waits_for_what_is_left);
 pub(crate) fn a_shutdown_that_is_repeated_waits_for_what_is_left<P: Place>(place: &P) {
     let (running, reduces) = std::sync::mpsc::channel();
@@ -91,7 +91,7 @@ pub(crate) fn a_shutdown_that_is_repeated_waits_for_what_is_left<P: Place>(place
     engine.shutdown(Duration::ZERO).unwrap();
 }
 
-// Contract: J1, C6: the longest time is no limit, and so is the highest number.
+// Contract: J1, C6: the longest time and the highest number mean no limit.
 both!(the_longest_time_is_no_limit);
 pub(crate) fn the_longest_time_is_no_limit<P: Place>(place: &P) {
     let store = place.open();
@@ -128,8 +128,8 @@ pub(crate) fn a_reducer_that_panics_harms_nobody_else<P: Place>(place: &P) {
     assert!(health.loops.iter().all(|l| l.alive && l.restarts == 0));
 }
 
-// Contract: F4: code of the user's that takes longer than the lease cannot starve its renewal. The event is pushed by a process that
-// runs no engine: events from the queue go without a lease.
+// Contract: F4: user code that takes longer than the lease does not stop its renewal. A process without an engine
+// pushes the event, because events from the engine's own queue have no lease.
 both!(a_reducer_slower_than_the_lease_keeps_it);
 pub(crate) fn a_reducer_slower_than_the_lease_keeps_it<P: Place>(place: &P) {
     let (entered, wait) = crossbeam_channel::bounded::<()>(8);
@@ -158,8 +158,8 @@ pub(crate) fn a_reducer_slower_than_the_lease_keeps_it<P: Place>(place: &P) {
     assert!(wait.try_recv().is_err(), "it was reduced once");
 }
 
-// Contract: F4: a transaction that takes longer than the lease keeps it too: renewal passes over rows that are locked, and the
-// checkpoint write makes up for that.
+// Contract: F4: a transaction that takes longer than the lease keeps the lease too. The renewal skips locked rows,
+// and the checkpoint write makes up for that.
 #[cfg(feature = "postgres")]
 #[test]
 fn a_transaction_longer_than_the_lease_keeps_it() {
@@ -188,7 +188,7 @@ fn a_transaction_longer_than_the_lease_keeps_it() {
     assert_eq!((state.position, state.epoch), (1, 1), "it was not lost and taken again");
 }
 
-// Contract: J2: the number of threads does not grow with projections, and all of them have names and end.
+// Contract: J2: the number of threads does not grow with projections, and all threads have names and end.
 #[cfg(all(feature = "sqlite", target_os = "linux"))]
 #[test]
 fn the_number_of_threads_is_fixed() {
@@ -199,7 +199,7 @@ fn the_number_of_threads_is_fixed() {
     assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
 }
 
-/// Runs alone in its own process.
+/// Runs in its own process, where no other test has threads.
 #[cfg(all(feature = "sqlite", target_os = "linux"))]
 #[test]
 #[ignore = "run by the_number_of_threads_is_fixed in a process of its own"]

@@ -1,7 +1,7 @@
-//! The engine as it runs, on every backend; several engines on one database stand for several processes.
+//! Running engines, on every backend. Several engines on one database stand for several processes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
-/// Beside a test function: runs it on each database.
+/// Stands above a test function, and runs it on each database.
 macro_rules! both {
     ($test:ident) => {
         mod $test {
@@ -65,7 +65,7 @@ impl Payload for Counted {
     const TYPE: &'static str = "thing.counted";
 }
 
-/// Counts by thing; 13 cannot be reduced. Applying an event twice or not at all shows.
+/// Counts by thing, so an event that is applied twice or not at all shows. An event with 13 cannot be reduced.
 pub(crate) fn counts(name: &str) -> Projection {
     Projection::new(name, 1)
         .table(Table::new(name).column(text("thing")).column(integer("n")).primary_key(["thing"]))
@@ -79,7 +79,7 @@ pub(crate) fn by() -> By {
     By::new("ada", "a test")
 }
 
-/// Pauses, or lets go on, as a process without engine does.
+/// Pauses or resumes, as a process without an engine does.
 pub(crate) fn pause(store: &dyn ProjectionStore, projection: &str, instance: Option<&str>, on: bool) {
     common::pause(store, projection, instance, on, &by());
 }
@@ -88,18 +88,18 @@ pub(crate) fn count(instance: &str, by: i64) -> NewEvent {
     NewEvent::new(instance, "x", &Counted { by })
 }
 
-/// A database that can be opened many times, as by many processes.
+/// A database that can be opened many times, as many processes do.
 pub(crate) trait Place {
     type Store: EngineStore + Inspect + Clone;
     fn open(&self) -> Self::Store;
-    /// Another database, gone with this one.
+    /// A second database. It is removed together with this one.
     fn elsewhere(&self) -> Self::Store;
     fn rows(store: &Self::Store, projection: &Projection) -> Vec<Vec<(String, Value)>>;
     /// Runs SQL by hand.
     fn sql(&self, sql: &str);
-    /// Whether a query by hand finds anything.
+    /// True if a query by hand finds anything.
     fn finds(&self, sql: &str) -> bool;
-    /// The name of one of the engine's tables, for such SQL.
+    /// The name of one of the engine's tables, for SQL by hand.
     fn own(&self, table: &str) -> String;
 }
 
@@ -155,12 +155,12 @@ impl Place for common::postgres::Database {
     }
 }
 
-/// Never ticks by itself within a test.
+/// A configuration that never ticks within a test.
 pub(crate) fn lazy() -> EngineConfig {
     EngineConfig::default().requeue_every(Duration::from_hours(1)).workers(2)
 }
 
-/// Ticks often.
+/// A configuration that ticks often.
 pub(crate) fn eager() -> EngineConfig {
     let (requeue_every, lease) = (Duration::from_millis(30), Duration::from_secs(5));
     EngineConfig::default().requeue_every(requeue_every).lease(lease).workers(2)
@@ -171,7 +171,7 @@ pub(crate) fn start<S: EngineStore>(store: S, names: &[&str], config: EngineConf
     names.iter().fold(builder, |builder, name| builder.projection(counts(name))).start().unwrap()
 }
 
-/// The sum over all things of one instance, or all.
+/// The sum over all things, of one instance or of all.
 pub(crate) fn sum<P: Place>(store: &P::Store, name: &str, instance: Option<&str>) -> i64 {
     let rows = P::rows(store, &counts(name));
     rows.iter()

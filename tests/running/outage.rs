@@ -1,4 +1,4 @@
-//! A database that is cut off, vanishes, or holds a row locked: Contract: C5, E6, L4, L6, L7.
+//! A database that is cut off, vanishes, or has a locked row: Contract: C5, E6, L4, L6, L7.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -50,7 +50,7 @@ fn connections_that_are_cut_lose_and_repeat_nothing() {
     engine.shutdown(LONG).unwrap();
 }
 
-// Contract: C5, E6: it comes back by itself when the database does.
+// Contract: C5, E6: when the database comes back, the engine goes on without help.
 #[test]
 fn a_database_that_vanishes_for_a_while_is_caught_up_with() {
     let (_database, store, proxy, engine) = behind_proxy();
@@ -60,7 +60,7 @@ fn a_database_that_vanishes_for_a_while_is_caught_up_with() {
     for _ in 0..50 {
         store.push(&[count("a", 1)]).unwrap();
     }
-    // Several ticks and renewals fail.
+    // Several ticks and renewals fail meanwhile.
     eventually("failing reads", || engine.health().is_err());
     let gone = Instant::now();
     eventually("the end of the outage", || gone.elapsed() > Duration::from_secs(2));
@@ -68,7 +68,7 @@ fn a_database_that_vanishes_for_a_while_is_caught_up_with() {
     all_counted(&store, &engine, 51);
 }
 
-// Contract: J1: a driver's call that hangs is reported, not waited for.
+// Contract: J1: if a call of the driver hangs, the shutdown reports it and does not wait for it.
 #[test]
 fn a_frozen_connection_does_not_hold_up_the_stop() {
     let (_database, store, proxy, engine) = behind_proxy();
@@ -76,14 +76,14 @@ fn a_frozen_connection_does_not_hold_up_the_stop() {
     engine.await_position("counts", "a", 1, LONG).unwrap();
     proxy.freeze(true);
     let begin = Instant::now();
-    // Ticks and renewals are frequent, so some call hangs by now or soon.
+    // Ticks and renewals are frequent, so a call hangs by now or soon.
     eventually("a hanging loop", || begin.elapsed() > Duration::from_secs(1));
     let late = engine.shutdown(Duration::from_secs(1)).unwrap_err();
     assert!(late.threads.iter().any(|name| name.starts_with("readside-")), "{late}");
     proxy.cut();
 }
 
-/// Counts how often a transaction waits for the lock of a tenant's state as long as it may.
+/// Counts how often a transaction waits its full time for the lock of a tenant's state.
 #[derive(Default)]
 struct Waits {
     is_limited: AtomicBool,
@@ -104,7 +104,7 @@ impl Faults for Waits {
     }
 }
 
-// Contract: L4: a state row that somebody holds locked delays the other tenants by one time-out at most.
+// Contract: L4: a locked state row delays the other tenants by at most one time-out.
 #[test]
 fn one_tenants_lock_does_not_hold_up_the_others() {
     let database = database();

@@ -1,4 +1,4 @@
-//! Real processes on one database; one is killed, one is stopped past its lease: Contract: F4, F6, L2.
+//! Real processes on one database. One is killed, and one is stopped for longer than its lease: Contract: F4, F6, L2.
 #![cfg(unix)]
 
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ const NAMES: [&str; 5] = ["one", "two", "three", "four", "five"];
 const LEASE: Duration = Duration::from_secs(2);
 const TICK: Duration = Duration::from_millis(500);
 
-/// Counts, and says which process wrote a row last.
+/// Counts, and records which process wrote a row last.
 fn counts(name: &str) -> Projection {
     let worker = i64::from(std::process::id());
     Projection::new(name, 1)
@@ -49,7 +49,7 @@ fn work<S: EngineStore>(store: S) {
     engine.shutdown(Duration::from_secs(20)).unwrap();
 }
 
-/// A process of the tests below.
+/// The process that the tests below start.
 #[test]
 #[ignore = "run as a process of its own by the tests that follow"]
 fn worker() {
@@ -82,7 +82,7 @@ fn start(place: &str) -> Child {
 
 type Rows<'a> = &'a dyn Fn(&Projection) -> Vec<Vec<(String, Value)>>;
 
-/// Sum of all counts, and rows by the process that wrote them last.
+/// The sum of all counts, and the number of rows for each process that wrote them last.
 fn totals(rows: Rows<'_>) -> (i64, BTreeMap<i64, usize>) {
     let (mut sum, mut workers) = (0, BTreeMap::new());
     for name in NAMES {
@@ -118,7 +118,8 @@ fn share(store: &dyn EventStore, rows: Rows<'_>, place: &str, stops: bool) {
     let mut workers: Vec<Child> = (0..3).map(|_| start(place)).collect();
     let mut expected = push(store, 1);
     counted(rows, expected);
-    // The first run is led by one. From here on all share; who left or came is known after a heartbeat.
+    // One process leads the first run. From here on all processes share the work. After a heartbeat, each knows who
+    // came or left.
     eventually("even shares", || {
         expected += push(store, 1);
         counted(rows, expected);
@@ -134,7 +135,7 @@ fn share(store: &dyn EventStore, rows: Rows<'_>, place: &str, stops: bool) {
         workers[0].signal("-STOP");
     }
     expected += push(store, 1);
-    // Leases and row locks of the dead and the stopped end, a tick finds the work.
+    // The leases and row locks of the dead and stopped processes end, and then a tick finds the work.
     counted(rows, expected);
     if stops {
         workers[0].signal("-CONT");
@@ -161,7 +162,7 @@ fn processes_share_postgres_and_outlive_each_other() {
     share(&store, &rows, database.url(), true);
 }
 
-// Contract: F6, L2. A process stopped inside a write transaction would stop all writers of the file, so none is.
+// Contract: F6, L2. No process is stopped here: inside a write transaction, it would block all writers of the file.
 #[cfg(feature = "sqlite")]
 #[test]
 fn processes_share_a_file_and_outlive_each_other() {

@@ -1,4 +1,4 @@
-//! A file that is taken away or replaced under a running engine: Contract: L10.
+//! A file is moved away or replaced beneath a running engine: Contract: L10.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,8 @@ fn at(folder: &tempfile::TempDir, name: &str) -> PathBuf {
     folder.path().join(name)
 }
 
-/// Puts a copy in the place of a file, as somebody does who restores a backup; the file stays aside.
+/// Puts a copy in the place of a file, as a person does who restores a backup. The old file is kept under another
+/// name.
 fn restore(path: &Path, backup: &Path) {
     fs::rename(path, path.with_extension("aside")).unwrap();
     fs::copy(backup, path.with_extension("copy")).unwrap();
@@ -24,7 +25,8 @@ fn is_replaced(error: &AwaitError) -> bool {
     matches!(error, AwaitError::Store(error) if error.kind() == Kind::Replaced)
 }
 
-// Contract: L10, L11: pushes are refused, waits answer an error, health does not say that all is well, and nothing is lost.
+// Contract: L10, L11: pushes are refused, waits return an error, health does not say that all is well, and nothing is
+// lost.
 #[test]
 fn an_engine_on_a_replaced_file_stores_nothing_and_says_so() {
     let folder = tempfile::tempdir().unwrap();
@@ -51,7 +53,8 @@ fn an_engine_on_a_replaced_file_stores_nothing_and_says_so() {
     }
     assert!(is_replaced(&engine.await_position("counts", "a", acknowledged + 1, LONG).unwrap_err()));
     assert_eq!(engine.health().unwrap_err().kind(), Kind::Replaced);
-    // The file that was open is not touched any more: put back, it holds what was acknowledged, and all goes on.
+    // The engine no longer touches the file that it had open. When the file is put back, it holds every acknowledged
+    // event, and everything goes on.
     fs::rename(path.with_extension("aside"), &path).unwrap();
     engine.await_position("counts", "a", acknowledged, LONG).unwrap();
     let pushed = engine.push(&[count("a", 1)]).unwrap();
@@ -63,7 +66,7 @@ fn an_engine_on_a_replaced_file_stores_nothing_and_says_so() {
     engine.shutdown(LONG).unwrap();
 }
 
-/// The read models of a store of events lie in a file that is removed, then replaced by an older copy.
+/// The read models of an event store are in a file that is removed, and then replaced by an older copy.
 fn models_are_taken_away<S: EngineStore + EventStore + Clone>(events: &S) {
     let folder = tempfile::tempdir().unwrap();
     let path = at(&folder, "models.db");

@@ -43,24 +43,24 @@ pub(crate) fn engines_share_the_work_and_nothing_happens_twice<P: Place>(place: 
     eventually("two members", || engines[0].health().unwrap().members == 2);
 }
 
-// Contract: A7: no tick comes; the other engine hears of it by itself.
+// Contract: A7: no tick comes, so the other engine must hear of the push.
 both!(pushes_of_others_are_heard_of_at_once);
 pub(crate) fn pushes_of_others_are_heard_of_at_once<P: Place>(place: &P) {
     let (one, other) = (place.open(), place.open());
     let working = start(one.clone(), &["counts"], lazy());
     eventually("the first run", || working.health().unwrap().projections[0].succeeded);
-    // Takes part in the list of members, but keeps another read model.
+    // This engine is a member, but it keeps another read model.
     let pushing = start(other.clone(), &["others"], lazy());
     eventually("two members", || working.health().unwrap().members == 2 || pushing.health().unwrap().members == 2);
     for n in 0..20 {
-        // Of several instances some are the working engine's to take first.
+        // Of several instances, the working engine is the first taker of some.
         let pushed = pushing.push(&[count(&instance(n), 1)]).unwrap();
         pushing.await_pushed("others", &pushed, LONG).unwrap();
     }
     eventually("news by wire", || sum::<P>(&one, "counts", None) >= 1);
 }
 
-// Contract: A7: no tick comes; who pushes has no engine, and is gone at once.
+// Contract: A7: no tick comes. The process that pushes has no engine, and ends at once.
 both!(pushes_without_an_engine_are_heard_of_at_once);
 pub(crate) fn pushes_without_an_engine_are_heard_of_at_once<P: Place>(place: &P) {
     let working = start(place.open(), &["counts"], lazy());
@@ -72,7 +72,7 @@ pub(crate) fn pushes_without_an_engine_are_heard_of_at_once<P: Place>(place: &P)
     }
 }
 
-// Contract: A7, A4: the same inside a transaction of the caller's, once it is told of.
+// Contract: A7, A4: the same for a push inside a caller's transaction, when its token has been fired.
 #[cfg(feature = "postgres")]
 #[test]
 fn what_a_transaction_of_the_callers_pushed_is_heard_of_at_once() {
@@ -88,7 +88,7 @@ fn what_a_transaction_of_the_callers_pushed_is_heard_of_at_once() {
     working.await_pushed("counts", &events, LONG).unwrap();
 }
 
-// Contract: A7, L7: a store hears of its own pushes inside the process, and its own notifications make it look for nothing.
+// Contract: A7, L7: a store hears of its own pushes inside the process, and ignores its own notifications.
 #[cfg(feature = "postgres")]
 #[test]
 fn a_store_passes_over_its_own_news() {
@@ -116,28 +116,28 @@ fn a_store_passes_over_its_own_news() {
     assert_eq!(heard, Notifications { instances: vec![("other".into(), "thing".into())], all: false });
 }
 
-/// A store that hears of nothing, or of everything twice with a wire that breaks, and of which some calls fail.
+/// A store that hears nothing, or hears everything twice through a wire that breaks. Some of its calls fail.
 #[derive(Default)]
 struct Unreliable {
     deaf_wire: bool,
     deaf_queue: bool,
-    /// So many records of success fail.
+    /// How many records of success still have to fail.
     unsuccessful: AtomicUsize,
-    /// Looks for signs, and looks at everything.
+    /// How many looks at the change token there were, and how many at everything.
     looks: (AtomicUsize, AtomicUsize),
-    /// Leases that were asked for.
+    /// How many requests for leases there were.
     leases: AtomicUsize,
-    /// Times that a lead was asked for.
+    /// How many requests for the lead there were.
     leads: AtomicUsize,
-    /// A look for signs, with which each tick begins, waits until this is dropped.
+    /// Each tick begins with a look at the change token. That look waits until this is dropped.
     held_up: Option<crossbeam_channel::Receiver<()>>,
-    /// What is paused cannot be read.
+    /// True if reading the pauses fails.
     forgetful: bool,
-    /// Times that what is paused was asked for, as in each tick while heads are compared with states elsewhere.
+    /// How often the pauses were read. Each tick reads them while it compares heads with states in another database.
     pauses: AtomicUsize,
-    /// Times that it was listened.
+    /// How often the store was listened to.
     listened: AtomicUsize,
-    /// Tells others that there may be news anywhere.
+    /// Tells other stores that there may be news anywhere.
     babble: OnceLock<Babble>,
 }
 
@@ -238,7 +238,7 @@ fn run<P: Place>(place: &P, silent: bool) {
     assert_eq!(sum::<P>(&stores[0], "counts", None), 50);
 }
 
-// Contract: D2: an event that was not heard of lies between; the instance is caught up, not jumped over.
+// Contract: D2: the engine did not hear of an event in between. It catches up with the instance and skips nothing.
 both!(a_gap_in_the_queue_is_caught_up);
 pub(crate) fn a_gap_in_the_queue_is_caught_up<P: Place>(place: &P) {
     let store = place.open();
@@ -253,7 +253,7 @@ pub(crate) fn a_gap_in_the_queue_is_caught_up<P: Place>(place: &P) {
     }
 }
 
-// Contract: D2: one transaction for an event from the queue, and no lease to take and give back.
+// Contract: D2: an event from the queue needs one transaction, and no lease to take and give back.
 both!(events_from_the_queue_need_no_lease);
 pub(crate) fn events_from_the_queue_need_no_lease<P: Place>(place: &P) {
     let (store, seen) = Unreliable::new(true, false).around(place.open());
@@ -262,7 +262,7 @@ pub(crate) fn events_from_the_queue_need_no_lease<P: Place>(place: &P) {
     engine.await_pushed("counts", &pushed, LONG).unwrap();
     eventually("the first run", || engine.health().unwrap().projections[0].succeeded);
     let mut applied = 1;
-    // A tick that the first run asked for may still find some of the first ones; none comes after it.
+    // A tick that the first run asked for may still find some of the first events. No tick comes after it.
     eventually("twenty pushes without a lease", || {
         let before = seen.leases();
         for _ in 0..20 {
@@ -275,7 +275,7 @@ pub(crate) fn events_from_the_queue_need_no_lease<P: Place>(place: &P) {
     assert_eq!(sum::<P>(store.inner(), "counts", None), applied);
 }
 
-// Contract: D2: what another process has a lease of is left to it, until the lease ends.
+// Contract: D2: if another process holds a lease, its instance is left to that process until the lease ends.
 both!(events_of_what_another_holds_are_left_to_it);
 pub(crate) fn events_of_what_another_holds_are_left_to_it<P: Place>(place: &P) {
     let (store, seen) = Unreliable::new(true, false).around(place.open());
@@ -284,7 +284,7 @@ pub(crate) fn events_of_what_another_holds_are_left_to_it<P: Place>(place: &P) {
     engine.await_pushed("counts", &pushed, LONG).unwrap();
     eventually("the first run", || engine.health().unwrap().projections[0].succeeded);
     let (key, other, a) = (counts("counts").key(), uuid::Uuid::from_u128(5), ["a".into()]);
-    // Not so long that it would be taken for that of a wrong clock.
+    // The lease is short enough that it does not look like the lease of a wrong clock.
     let lease = eager().lease * 3;
     eventually("the lease", || store.inner().acquire(&key, &a, other, lease).unwrap().len() == 1);
     let asked = seen.leases();
@@ -296,7 +296,7 @@ pub(crate) fn events_of_what_another_holds_are_left_to_it<P: Place>(place: &P) {
     engine.await_pushed("counts", &pushed, LONG).unwrap();
 }
 
-// Contract: J1: what was paused before an engine started is so before its first look, too.
+// Contract: J1: a pause from before the start of an engine holds before the engine's first look too.
 both!(a_starting_engine_knows_what_is_paused);
 pub(crate) fn a_starting_engine_knows_what_is_paused<P: Place>(place: &P) {
     let engine = start(place.open(), &["counts"], eager());
@@ -307,7 +307,7 @@ pub(crate) fn a_starting_engine_knows_what_is_paused<P: Place>(place: &P) {
     crate::pause(&place.open(), "counts", Some("a"), true);
     let (look, held_up) = crossbeam_channel::bounded::<()>(0);
     let (store, _) = Unreliable { held_up: Some(held_up), ..Unreliable::new(true, false) }.around(place.open());
-    // One worker applies in the order of pushes.
+    // One worker applies events in the order of pushes.
     let config = lazy().workers(1);
     let engine = Engine::builder(store.clone()).projection(counts("counts")).config(config).start().unwrap();
     let paused = engine.push(&[count("a", 10)]).unwrap();
@@ -324,7 +324,7 @@ pub(crate) fn a_starting_engine_knows_what_is_paused<P: Place>(place: &P) {
     assert!(error.to_string().contains("reading what is paused"), "{error}");
 }
 
-// Contract: E5: the success is announced once, also when it could not be recorded at first.
+// Contract: E5: the success is announced once, also if it could not be recorded at first.
 both!(a_success_that_could_not_be_recorded_is_not_announced_twice);
 pub(crate) fn a_success_that_could_not_be_recorded_is_not_announced_twice<P: Place>(place: &P) {
     let (store, seen) = Unreliable::new(false, false).around(place.open());
@@ -336,7 +336,7 @@ pub(crate) fn a_success_that_could_not_be_recorded_is_not_announced_twice<P: Pla
     assert_eq!(seen.unsuccessful.load(Ordering::SeqCst), 0);
 }
 
-// Contract: E5: what is paused, or what another process holds, is not done; the first run is over when it is.
+// Contract: E5: the first run is not over while something is paused, or while another process holds it.
 both!(a_first_run_is_not_over_while_anything_has_to_wait);
 pub(crate) fn a_first_run_is_not_over_while_anything_has_to_wait<P: Place>(place: &P) {
     let events = place.open();
@@ -366,7 +366,8 @@ pub(crate) fn a_first_run_is_not_over_while_anything_has_to_wait<P: Place>(place
     }
 }
 
-// Contract: E5: what comes after a first run has begun does not lengthen it. Here it never could be applied before its end.
+// Contract: E5: events that come after a first run has begun do not lengthen it. In this test they could never all be
+// applied before its end.
 both!(a_first_run_ends_although_events_keep_coming);
 pub(crate) fn a_first_run_ends_although_events_keep_coming<P: Place>(place: &P) {
     let store = place.open();
@@ -395,7 +396,7 @@ pub(crate) fn a_first_run_ends_although_events_keep_coming<P: Place>(place: &P) 
     engine.await_pushed("counts", &later, LONG).unwrap();
 }
 
-// Contract: E5, L9: all instances count, however many pages they are.
+// Contract: E5, L9: all instances count, on however many pages they are.
 #[cfg(feature = "sqlite")]
 #[test]
 fn a_first_run_is_not_over_before_the_last_page_is_done() {
@@ -419,7 +420,7 @@ fn a_first_run_is_not_over_before_the_last_page_is_done() {
     engine.shutdown(LONG).unwrap();
 }
 
-// Contract: E5, F4: also where ticks come less often than a lead lasts.
+// Contract: E5, F4: this holds also if ticks come less often than a lead lasts.
 both!(a_lead_is_kept_between_ticks);
 pub(crate) fn a_lead_is_kept_between_ticks<P: Place>(place: &P) {
     let (store, seen) = Unreliable::new(true, true).around(place.open());
@@ -432,7 +433,7 @@ pub(crate) fn a_lead_is_kept_between_ticks<P: Place>(place: &P) {
     drop(engine);
 }
 
-// Contract: F6, L7: a member that should take some pairs first, and never does, does not keep others from them.
+// Contract: F6, L7: a member should take some pairs first, but never does. Other members can still take them.
 both!(pairs_that_their_first_taker_leaves_alone_are_taken);
 pub(crate) fn pairs_that_their_first_taker_leaves_alone_are_taken<P: Place>(place: &P) {
     let store = place.open();
@@ -450,7 +451,7 @@ pub(crate) fn pairs_that_their_first_taker_leaves_alone_are_taken<P: Place>(plac
     }
 }
 
-// Contract: E2: while nothing happens, also while something is stopped, ticks do not look at all pairs.
+// Contract: E2: while nothing happens, ticks do not look at all pairs, also if something is stopped.
 both!(a_calm_engine_looks_for_signs_only);
 pub(crate) fn a_calm_engine_looks_for_signs_only<P: Place>(place: &P) {
     let (store, seen) = Unreliable::new(true, true).around(place.open());

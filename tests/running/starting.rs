@@ -1,4 +1,4 @@
-//! First runs and what was there before: Contract: E1, E5, G5, I1, J1, J5, L5.
+//! First runs, and what existed before them: Contract: E1, E5, G5, I1, J1, J5, L5.
 
 use std::time::Duration;
 
@@ -116,7 +116,7 @@ fn set_back<S: ProjectionStore + EventSource>(store: &S, name: &str, instance: &
     store.transaction(save).unwrap();
 }
 
-/// After thirty ticks everything is looked at anyway.
+/// Less time than thirty ticks take, after which an engine looks at everything anyway.
 const BEFORE_ANYWAY: Duration = Duration::from_secs(55);
 
 fn seldom() -> EngineConfig {
@@ -139,14 +139,14 @@ pub(crate) fn a_state_that_is_set_back_is_found_by_a_calm_engine<P: Place>(place
     assert_eq!(sum::<P>(&store, "counts", Some("a")) + sum::<P>(&store, "others", None), 3);
 }
 
-// Contract: L5: an instance that had to wait while nothing else happened goes on when it may.
+// Contract: L5: an instance has to wait while nothing else happens. It goes on as soon as it may.
 both!(what_waits_is_found_when_it_may_go_on);
 pub(crate) fn what_waits_is_found_when_it_may_go_on<P: Place>(place: &P) {
     let store = place.open();
     let engine = start(place.open(), &["counts"], seldom());
     let pushed = engine.push(&[count("a", 1), count("b", 1)]).unwrap();
     engine.await_pushed("counts", &pushed, LONG).unwrap();
-    // Of a process that has lost its way, over two ticks.
+    // The lease belongs to a process that does nothing with it, and lasts over two ticks.
     let (key, other) = (counts("counts").key(), uuid::Uuid::from_u128(5));
     eventually("the lease", || store.acquire(&key, &["a".into()], other, Duration::from_secs(5)).unwrap().len() == 1);
     crate::pause(&store, "counts", Some("b"), true);
@@ -156,12 +156,13 @@ pub(crate) fn what_waits_is_found_when_it_may_go_on<P: Place>(place: &P) {
     engine.await_position("counts", "b", 2, BEFORE_ANYWAY).unwrap();
 }
 
-// Contract: E2: whoever tells of its events, the system instance is left out unless asked for.
+// Contract: E2: the system instance is left out unless the configuration asks for it, however its events become
+// known.
 both!(the_system_instance_counts_only_when_asked_for);
 pub(crate) fn the_system_instance_counts_only_when_asked_for<P: Place>(place: &P) {
     let store = place.open();
     for (system_instance, expected) in [(false, 0), (true, 2)] {
-        // One worker applies in the order of pushes.
+        // One worker applies events in the order of pushes.
         let config = lazy().system_instance(system_instance).workers(1);
         let engine = start(store.clone(), &["counts"], config);
         let pushed = engine.push(&[count("a", 1)]).unwrap();
@@ -216,7 +217,7 @@ fn wrong_values_are_named_all_at_once() {
     assert!(matches!(outcome, Err(Error::Setup(error::SetupError::Missing { .. }))), "{outcome:?}");
 }
 
-// Contract: E3: never more workers than connections.
+// Contract: E3: there are never more workers than connections.
 #[cfg(feature = "postgres")]
 #[test]
 fn more_workers_than_connections_are_refused() {

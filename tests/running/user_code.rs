@@ -1,4 +1,4 @@
-//! Code of the service's own that does what it should not: it fails its event, and nobody else.
+//! The service's code does what it should not. It then fails its event, and nothing else.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -17,7 +17,7 @@ use readside::{Engine, EventStore, HandlerConfig, NewEvent, ProjectionHandler};
 
 use crate::{Counted, LONG, Place, by, count, counts, eager, eventually, instance, lazy, start, sum};
 
-/// An error of which everything that can be called misbehaves in one way.
+/// An error that misbehaves in one way.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Rude {
     DisplayPanics,
@@ -48,7 +48,7 @@ impl fmt::Display for Rude {
     }
 }
 
-/// Without destructor of its own where it is copied.
+/// Wraps [`Rude`], which is `Copy` and so cannot have a destructor.
 #[derive(Debug)]
 struct Error(Rude);
 
@@ -74,7 +74,7 @@ impl Drop for Error {
     }
 }
 
-/// A panic of which the drop panics too.
+/// A panic value whose drop panics too.
 struct Bomb;
 
 impl Drop for Bomb {
@@ -85,7 +85,7 @@ impl Drop for Bomb {
     }
 }
 
-/// Does not fit its type in its own way.
+/// A type of payload that panics when it is read or written.
 struct Picky;
 
 impl<'de> serde::Deserialize<'de> for Picky {
@@ -116,7 +116,7 @@ fn kinds() -> Vec<String> {
     ALL.into_iter().map(|rude| format!("{rude:?}")).chain(others).collect()
 }
 
-/// An event of each kind in its own instance, and well-behaved events in others.
+/// Pushes an event of each kind in its own instance, and well-behaved events in other instances.
 fn pushed(store: &impl EventStore) -> Vec<Event> {
     let bad = kinds().into_iter().map(|kind| NewEvent::raw(&kind, "thing", "x", &kind).payload(&1)).collect::<Vec<_>>();
     store.push(&bad).unwrap();
@@ -142,7 +142,7 @@ fn at_once() -> HandlerConfig {
     HandlerConfig::default().max_failure_count(1)
 }
 
-// Contract: L4, L8, H1: in one batch with others, which go on.
+// Contract: L4, L8, H1: the events are in one batch with others, which go on.
 both!(whatever_user_code_does_fails_its_event_only);
 pub(crate) fn whatever_user_code_does_fails_its_event_only<P: Place>(place: &P) {
     let store = place.open();
@@ -154,7 +154,7 @@ pub(crate) fn whatever_user_code_does_fails_its_event_only<P: Place>(place: &P) 
     let held = || engine.admin().failed_events("rude", &FailureQuery::all()).unwrap();
     eventually("a record of each", || held().len() == kinds().len());
     check_failures(&held());
-    // Straight from the queue too.
+    // The same for events directly from the queue.
     let good = pushed(&store);
     engine.await_pushed("rude", &good, LONG).unwrap();
     eventually("what waits behind", || held().len() == 2 * kinds().len());
@@ -177,7 +177,7 @@ pub(crate) fn a_trigger_outlives_whatever_user_code_does<P: Place>(place: &P) {
     assert_eq!(sum::<P>(&store, "rude", None), 3);
 }
 
-/// What a reducer heard when it called an engine.
+/// The answers that a reducer got when it called an engine.
 fn calls(engine: &Engine, event: &Event) -> Vec<String> {
     let (instance, position) = (event.instance(), event.position());
     let inside = |named: bool, text: String| {
@@ -201,7 +201,7 @@ fn calls(engine: &Engine, event: &Event) -> Vec<String> {
     ]
 }
 
-// Contract: C1, L4: what waits for a pass is refused where the pass would wait for it.
+// Contract: C1, L4: a call that waits for a pass is refused inside that pass.
 both!(a_reducer_cannot_wait_for_itself);
 pub(crate) fn a_reducer_cannot_wait_for_itself<P: Place>(place: &P) {
     let engine: Arc<OnceLock<Weak<Engine>>> = Arc::default();
@@ -223,7 +223,7 @@ pub(crate) fn a_reducer_cannot_wait_for_itself<P: Place>(place: &P) {
     started.shutdown(LONG).unwrap();
 }
 
-// Contract: L11: what hangs is named, with its event.
+// Contract: L11: a hanging reducer is reported, with its event.
 both!(a_reducer_that_hangs_is_told);
 pub(crate) fn a_reducer_that_hangs_is_told<P: Place>(place: &P) {
     let (open, opened) = std::sync::mpsc::channel::<()>();
@@ -258,7 +258,7 @@ pub(crate) fn a_reducer_that_hangs_is_told<P: Place>(place: &P) {
     eventually("the end", || told().is_none() && status().standstills.is_empty());
 }
 
-/// Counts, but for those that hang until the gate is open; the sender is dropped for that.
+/// Counts. Some events hang until the gate opens, which happens when the sender is dropped.
 fn gated(name: &str) -> (Projection, std::sync::mpsc::Sender<()>) {
     let (open, opened) = std::sync::mpsc::channel::<()>();
     let opened = std::sync::Mutex::new(opened);
@@ -273,7 +273,8 @@ fn gated(name: &str) -> (Projection, std::sync::mpsc::Sender<()>) {
     (projection, open)
 }
 
-// Contract: L4, L11: of two workers one may hang as often as there are spare threads; then the projection says so.
+// Contract: L4, L11: one of two workers may hang, as often as there are spare threads. After that, the projection
+// reports it.
 both!(a_reducer_that_hangs_keeps_no_other_tenant_waiting);
 pub(crate) fn a_reducer_that_hangs_keeps_no_other_tenant_waiting<P: Place>(place: &P) {
     let store = place.open();
@@ -312,7 +313,7 @@ pub(crate) fn a_reducer_that_hangs_keeps_no_other_tenant_waiting<P: Place>(place
     engine.shutdown(LONG).unwrap();
 }
 
-// Contract: L4, C1: callers share a run, but not what another instance of that run waits for.
+// Contract: L4, C1: callers share a run, but do not wait for other instances of that run.
 both!(a_trigger_does_not_wait_for_a_reducer_elsewhere);
 pub(crate) fn a_trigger_does_not_wait_for_a_reducer_elsewhere<P: Place>(place: &P) {
     let store = Arc::new(place.open());
@@ -333,7 +334,7 @@ pub(crate) fn a_trigger_does_not_wait_for_a_reducer_elsewhere<P: Place>(place: &
     assert_eq!(sum::<P>(&store, "counts", Some("a")) + sum::<P>(&store, "counts", Some("b")), 8);
 }
 
-// Contract: H2, G2: what fails for good is recorded together with the work of the other tenants.
+// Contract: H2, G2: events that fail for good are recorded together with the work of the other tenants.
 both!(failures_of_many_tenants_take_few_transactions);
 pub(crate) fn failures_of_many_tenants_take_few_transactions<P: Place>(place: &P) {
     const TENANTS: usize = 60;

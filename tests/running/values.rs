@@ -1,4 +1,4 @@
-//! Values at the edges of what columns and keys hold, from a push to the read model.
+//! Values at the limits of columns and keys, from a push to the read model.
 
 use readside::admin::RebuildOptions;
 use readside::failure::{FailureClass, FailureQuery};
@@ -18,7 +18,8 @@ fn tagged() -> Projection {
     })
 }
 
-// Contract: G2, G3, L11: what folding admits can be written in bulk; going through single steps shows.
+// Contract: G2, G3, L11: everything that folding accepts can be written in bulk. A batch that falls back to single
+// steps shows.
 both!(arrays_and_their_absence_are_written_in_bulk);
 pub(crate) fn arrays_and_their_absence_are_written_in_bulk<P: Place>(place: &P) {
     let store = place.open();
@@ -35,7 +36,7 @@ pub(crate) fn arrays_and_their_absence_are_written_in_bulk<P: Place>(place: &P) 
     let full = Value::TextArray(vec![text, "NULL".to_owned(), String::new()]);
     let held: Vec<&Value> = rows.iter().map(|row| &row[2].1).collect();
     assert_eq!(held, [&Value::Null, &full, &Value::Null, &full, &Value::Null]);
-    assert_eq!(engine.health().unwrap().projections[0].single_steps, 0); // A row that is refused is looked for event by event, and that shows.
+    assert_eq!(engine.health().unwrap().projections[0].single_steps, 0); // A refused row causes single steps.
     let _ = engine.push(&[NewEvent::raw("a", "thing", "x", "twice")]).unwrap();
     let held = || engine.admin().failed_events("tagged", &FailureQuery::all()).unwrap();
     eventually("a record of it", || !held().is_empty());
@@ -43,7 +44,7 @@ pub(crate) fn arrays_and_their_absence_are_written_in_bulk<P: Place>(place: &P) 
     assert!(engine.health().unwrap().projections[0].single_steps > 0);
 }
 
-// Contract: L11: what a reducer took for granted and was not there shows.
+// Contract: L11: if a reducer expects rows that do not exist, this shows.
 both!(missed_rows_show_in_health);
 pub(crate) fn missed_rows_show_in_health<P: Place>(place: &P) {
     let table = Table::new("tagged").column(integer("n")).primary_key(["n"]);

@@ -1,4 +1,4 @@
-//! Waits for locks and slow statements: who is kept waiting by them, and what is seen afterwards: Contract: G1, H2, L4.
+//! Waits for locks and slow statements: who has to wait, and what is seen afterwards: Contract: G1, H2, L4.
 
 use std::sync::Arc;
 use std::sync::mpsc::channel;
@@ -28,7 +28,8 @@ fn failing() -> Attempt {
     }
 }
 
-// Contract: G1, H2: a statement that waited for a lock sees the locked row as it is now, but all other rows as they were.
+// Contract: G1, H2: a statement that waited for a lock sees the new state of the locked row, but the old state of all
+// other rows.
 #[test]
 fn a_failure_recorded_while_one_waited_for_the_lock_is_seen() {
     let database = database();
@@ -62,8 +63,8 @@ fn a_failure_recorded_while_one_waited_for_the_lock_is_seen() {
     assert_eq!(state.blocked.map(|blocked| (blocked.position, blocked.attempts)), Some((1, 3)));
 }
 
-// Contract: L4: a slow statement of one instance uses up one time-out of the others and a share of a second; with all the time it may
-// have it comes last.
+// Contract: L4: a slow statement of one instance costs the others one time-out and a share of a second. After that it
+// gets its full time only when all others are done.
 #[test]
 fn slow_statements_of_an_instance_come_last() {
     let database = database();
@@ -71,7 +72,7 @@ fn slow_statements_of_an_instance_come_last() {
     let store = Arc::new(PostgresStore::connect_with(database.url(), options).unwrap());
     ProjectionStore::setup(store.as_ref(), &[&counts("counts")]).unwrap();
     let mut client = Client::connect(database.url(), NoTls).unwrap();
-    // What is done to a sequence stays when the statement is cut off.
+    // Changes of a sequence stay when the statement is cut off.
     let slow = "CREATE SEQUENCE tries; CREATE SEQUENCE time_1; CREATE SEQUENCE time_2; CREATE SEQUENCE time_3; \
         CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
         PERFORM setval(('time_' || nextval('tries'))::regclass, setting::int8) FROM pg_settings WHERE name = 'statement_timeout'; \
@@ -94,7 +95,7 @@ fn slow_statements_of_an_instance_come_last() {
     assert_eq!(store.read_rows(&counts("counts"), "counts").unwrap().len(), 2);
 }
 
-// Contract: L4: the retries of an instance whose row somebody has locked keep no other one waiting.
+// Contract: L4: if the row of an instance is locked, its retries make no other instance wait.
 #[test]
 fn a_locked_row_keeps_no_other_instance_waiting() {
     let database = database();
@@ -125,7 +126,8 @@ fn a_locked_row_keeps_no_other_instance_waiting() {
     engine.await_position("counts", "b", 8, LONG).unwrap();
 }
 
-// Contract: E4: a lease that was taken ahead and lost before its turn is nobody's work, and not counted as held any more.
+// Contract: E4: if a lease was taken ahead and lost before its turn, nobody works with it, and it no longer counts as
+// held.
 #[test]
 fn a_lease_that_is_lost_before_its_turn_is_given_up() {
     const LEASE: Duration = Duration::from_secs(3);
@@ -135,7 +137,7 @@ fn a_lease_that_is_lost_before_its_turn_is_given_up() {
     let held = std::sync::Mutex::new(held);
     let plain = counts("counts");
     let projection = Projection::new("counts", 1).table(plain.tables()[0].clone()).on(move |e, p: Counted| {
-        // The worker waits; what is made ready beside it does not.
+        // The worker waits, but the thread that prepares its pages does not.
         if std::thread::current().name() != Some("readside-reader") {
             tell.send(e.instance().to_owned()).map_err(|e| ReduceError::new(e.to_string()))?;
             held.lock().unwrap().recv_timeout(LONG).map_err(|e| ReduceError::new(e.to_string()))?;
@@ -152,11 +154,11 @@ fn a_lease_that_is_lost_before_its_turn_is_given_up() {
     let next = if first == "a" { "b" } else { "a" };
     eventually("a lease ahead of its turn", || state(next).owner.is_some());
     let other = uuid::Uuid::from_u128(7);
-    // No longer than is believed.
+    // The lease is short enough that it is not taken for one of a wrong clock.
     let take = "UPDATE readside.projection_states SET owner = $1, epoch = epoch + 1, \
                 leased_until = clock_timestamp() + interval '11 seconds' WHERE instance_id = $2";
     Client::connect(database.url(), NoTls).unwrap().execute(take, &[&other, &next]).unwrap();
-    // Nobody renews it from now on; so long it may still be trusted.
+    // Nobody renews the lease from now on. It may be trusted for this long.
     std::thread::sleep(LEASE);
     go.send(()).unwrap();
     engine.await_position("counts", &first, 1, LONG).unwrap();
@@ -166,8 +168,8 @@ fn a_lease_that_is_lost_before_its_turn_is_given_up() {
     engine.shutdown(LONG).unwrap();
 }
 
-// Contract: L4: a projection whose table somebody has locked keeps no other projection of the same tenants waiting: the last worker
-// is never its. It waits for the lock all the time.
+// Contract: L4: if the table of a projection is locked, no other projection of the same tenants waits, because the
+// last worker never works for it. The lock is held all the time.
 #[test]
 fn a_locked_table_keeps_no_other_projection_waiting() {
     let database = database();
@@ -198,8 +200,8 @@ fn a_locked_table_keeps_no_other_projection_waiting() {
     engine.shutdown(LONG).unwrap();
 }
 
-// Contract: F8: a process that stands still inside a transaction lets go of its rows within its lease, whatever the options of its
-// store say.
+// Contract: F8: a process that is stopped inside a transaction loses its row locks within its lease, whatever the
+// options of its store say.
 #[test]
 fn a_transaction_that_stands_still_ends_within_the_lease() {
     let database = database();
@@ -210,7 +212,7 @@ fn a_transaction_that_stands_still_ends_within_the_lease() {
     let (key, instances, mut got) = (counts("counts").key(), ["a".into()], None);
     let outcome = store.transaction(&mut |tx| {
         tx.lock(&key, &instances)?;
-        // The other one waits for less than the first one's options allow it to be idle.
+        // The second store waits for less time than the options of the first store allow a transaction to be idle.
         got = Some(other.transaction(&mut |tx| tx.lock(&key, &instances).map(drop)));
         Ok(())
     });
@@ -219,7 +221,7 @@ fn a_transaction_that_stands_still_ends_within_the_lease() {
     engine.shutdown(LONG).unwrap();
 }
 
-// Contract: L2: what is read as of one moment is of one build, also where a switch exchanges the names of the tables meanwhile.
+// Contract: L2: a read as of one moment shows one build, also while a switch exchanges the names of the tables.
 #[test]
 fn a_model_is_read_of_one_build_while_names_are_exchanged() {
     let database = database();

@@ -1,4 +1,4 @@
-//! Hearing of changes of read models: Contract: S6.
+//! Watches of read models: Contract: S6.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +16,7 @@ fn next(changes: &Changes) -> LiveChange {
     changes.recv_timeout(LONG).expect("a change")
 }
 
-/// The position, and the keys of each table; null where all has to be read anew.
+/// The position, and the keys of each table. Null if the client has to read everything again.
 fn told(change: &LiveChange) -> (i64, serde_json::Value) {
     let keys = match &change.rows {
         Rows::Known(tables) => tables.iter().map(|rows| (rows.table.clone(), rows.keys_json())).collect(),
@@ -54,7 +54,7 @@ fn a_commit_tells_which_rows_it_changed<P: Place>(place: &P) {
     engine.push(&[count("b", 1)]).unwrap();
     assert_eq!(told(&next(&b)), (1, thing("x")));
     assert_eq!((a.try_recv(), b.try_recv()), (None, None), "nobody hears of others");
-    // A watch that is dropped is in nobody's way.
+    // A dropped watch blocks nothing.
     drop(also);
     push(&engine, &[count("a", 1)]);
     assert_eq!(told(&next(&a)), (6, thing("x")));
@@ -67,7 +67,8 @@ fn a_commit_tells_which_rows_it_changed<P: Place>(place: &P) {
     assert!(matches!(engine.watch("counts", "a"), Err(WatchError::ShutDown)));
 }
 
-// Contract: S6, L9: who takes nothing holds up nobody, and reads one word in place of what it missed.
+// Contract: S6, L9: a client that takes no changes blocks nobody. Instead of what it missed, it is told to read
+// everything again.
 both!(who_is_slow_is_told_to_read_anew);
 fn who_is_slow_is_told_to_read_anew<P: Place>(place: &P) {
     let engine = start(place.open(), &["counts"], lazy());
@@ -91,7 +92,7 @@ fn one_goes_on_from_a_mark<P: Place>(place: &P) {
     }
     let marks: Vec<_> = (0..3).map(|_| next(&changes).mark).collect();
     drop(changes);
-    // While nobody watches it is still remembered.
+    // Changes are remembered even if nobody watches.
     push(&engine, &[count("a", 1)]);
     let missed = |mark: &WatchMark| {
         let changes = engine.watch_from("counts", "a", mark).unwrap();
@@ -102,7 +103,7 @@ fn one_goes_on_from_a_mark<P: Place>(place: &P) {
     assert_eq!(missed(&marks[2]), [(4, thing("x"))]);
     let now = engine.watch("counts", "a").unwrap().mark();
     assert_eq!(missed(&now), []);
-    // Of another instance, another process, or nobody.
+    // Marks of another instance, of another process, or of no process.
     for mark in [engine.watch("counts", "b").unwrap().mark(), "4-1-77".parse().unwrap(), "9-1-77".parse().unwrap()] {
         assert_eq!(missed(&mark), [(4, serde_json::Value::Null)], "{mark}");
     }
@@ -111,7 +112,7 @@ fn one_goes_on_from_a_mark<P: Place>(place: &P) {
     assert_eq!(missed(&now)[..1], [(4, serde_json::Value::Null)], "the rows were made anew since");
 }
 
-// Contract: S6: an engine that does not do the work itself sees it at the checkpoints.
+// Contract: S6: an engine that does not do the work itself sees it in the checkpoints.
 both!(what_another_process_did_is_told_by_its_position);
 fn what_another_process_did_is_told_by_its_position<P: Place>(place: &P) {
     let worker = start(place.open(), &["counts"], lazy());
@@ -124,7 +125,8 @@ fn what_another_process_did_is_told_by_its_position<P: Place>(place: &P) {
     assert_eq!(changes.try_recv(), None);
 }
 
-// Contract: S6: a build is silent, its switch is one word; rows that are exchanged, emptied or mended are one, too.
+// Contract: S6: a build sends no changes, and its switch sends one message. Rows that are exchanged, emptied or
+// repaired send one too.
 both!(a_rebuild_is_one_word);
 fn a_rebuild_is_one_word<P: Place>(place: &P) {
     let engine = start(place.open(), &["counts"], eager());
@@ -148,7 +150,7 @@ fn a_rebuild_is_one_word<P: Place>(place: &P) {
     assert_eq!((changes.try_recv(), silent.try_recv()), (None, None));
 }
 
-// Contract: S6: behind the checkpoint, too, whichever process mends it.
+// Contract: S6: this includes repairs below the checkpoint, by any process.
 both!(what_is_mended_is_told);
 fn what_is_mended_is_told<P: Place>(place: &P) {
     let mended = Arc::new(AtomicBool::new(false));

@@ -1,5 +1,5 @@
-//! Pages in a real browser: light, dark and narrow, by keyboard, with and without scripts. The pictures lie in
-//! `target/status-pages` (in the folder that `READSIDE_TEST_PICTURES` names, if it does).
+//! The pages in a real browser: light, dark and narrow, by keyboard, with and without scripts. The pictures are in
+//! `target/status-pages`, or in the folder that `READSIDE_TEST_PICTURES` names.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::common::{LONG, eventually};
 use crate::{Client, EVIL, options, served};
 use gate::Gate;
 
-/// Lets so many pass.
+/// A gate that lets a given number of events pass.
 mod gate {
     use std::sync::{Condvar, Mutex};
 
@@ -29,7 +29,7 @@ mod gate {
     pub(super) struct Gate(Mutex<Option<u64>>, Condvar);
 
     impl Gate {
-        /// From now on only so many more pass.
+        /// From now on, only this many more events pass.
         pub(super) fn allow(&self, count: u64) {
             *self.0.lock().unwrap() = Some(count);
             self.1.notify_all();
@@ -50,7 +50,7 @@ mod gate {
     }
 }
 
-/// A service with a history: its database's clock goes as the test says.
+/// A service with a history. The test sets the clock of its database.
 struct Story {
     file: crate::common::file::File,
     clock: ManualClock,
@@ -125,7 +125,7 @@ impl Story {
         self.pushed += count;
     }
 
-    /// A minute passes, and so many events are pushed.
+    /// Moves the clock by a minute, and pushes this many events.
     fn step(&mut self, count: usize) {
         let now = self.clock.now() + Duration::from_mins(1);
         self.clock.set(now);
@@ -133,7 +133,7 @@ impl Story {
         self.looked();
     }
 
-    /// The page shows what is so now.
+    /// Waits until the page shows the current state.
     fn looked(&self) {
         let now = serde_json::to_value(self.store.status(false).unwrap()).unwrap()["at"].clone();
         eventually("the next look", || self.client.get("/index.json").json()["as_of"] == now);
@@ -163,7 +163,7 @@ fn folder() -> PathBuf {
     folder
 }
 
-/// Looks at a page in all three ways, and keeps the pictures.
+/// Opens a page in all three forms, and keeps the pictures.
 fn look(chrome: &mut Chrome, story: &Story, path: &str, name: &str) {
     for (kind, width, height, scheme) in
         [("light", 1280, 800, "light"), ("dark", 1280, 800, "dark"), ("narrow", 375, 812, "light")]
@@ -188,7 +188,7 @@ fn look(chrome: &mut Chrome, story: &Story, path: &str, name: &str) {
     assert_eq!(chrome.complaints, [""; 0], "{name}");
 }
 
-/// Texts that differ too little from their ground, by the measure of WCAG 2 (4.5 for texts of this size).
+/// Finds texts with too little contrast, by WCAG 2 (4.5 for texts of this size).
 fn legible(chrome: &mut Chrome, name: &str) {
     let found = chrome.value(
         "(() => { const parts = text => text.match(/[\\d.]+/g).map(Number); \
@@ -238,7 +238,7 @@ fn what_is_well_reads_well() {
     ] {
         look(&mut chrome, &story, path, name);
     }
-    // By keyboard: past the content link, then page by page, with the focus to be seen.
+    // By keyboard: the link to the content, then page by page. The focus is visible.
     chrome.open(&story.address("/"));
     chrome.press("Tab");
     assert_eq!(chrome.value("document.activeElement.textContent"), "To the content");
@@ -248,15 +248,15 @@ fn what_is_well_reads_well() {
     assert_eq!(chrome.value("getComputedStyle(document.activeElement).outlineStyle"), "solid");
     chrome.press("Tab");
     assert_eq!(chrome.value("document.activeElement.textContent"), "Failures");
-    // For those who hear it.
+    // Screen readers can read the charts out.
     let named = "[...document.querySelectorAll('svg[role=img]')].every(one => one.getAttribute('aria-label').includes('behind'))";
     assert_eq!(chrome.value(named), true);
     assert_eq!(chrome.value("document.querySelectorAll('main').length"), 1);
-    // Motion is not wanted.
+    // The user prefers no motion.
     assert_eq!(chrome.value("getComputedStyle(document.querySelector('main')).transitionDuration"), "0s");
 }
 
-// Contract: S3: a page looks again by itself, and keeps what one is at.
+// Contract: S3: a page refreshes itself, and keeps what the user is working with.
 #[test]
 fn a_page_refreshes_itself_and_works_without_scripts() {
     let mut story = Story::begin("api-1");
@@ -274,7 +274,7 @@ fn a_page_refreshes_itself_and_works_without_scripts() {
     assert_eq!(chrome.value("document.activeElement.value"), "ac");
     chrome.value("document.querySelector('.asof button').click(), true");
     assert_eq!(chrome.value("document.getElementById('light').textContent"), "paused");
-    // The other end goes away.
+    // The server goes away.
     chrome.value("document.querySelector('.asof button').click(), true");
     story.server.shutdown(LONG).unwrap();
     chrome.until("document.getElementById('light').textContent.startsWith('no answer for')");

@@ -1,4 +1,4 @@
-//! Live changes as server-sent events, as clients see them.
+//! Changes as server-sent events, as clients see them.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -11,14 +11,14 @@ use crate::{Client, Place, count, counts, options, serve, served, start};
 
 const TARGET: &str = "/changes?projection=counts&instance=a";
 
-/// A client of a stream.
+/// A client of an event stream.
 pub(crate) struct Listening(BufReader<TcpStream>);
 
-/// One that came: id, name and data.
+/// A received event: id, name and data.
 type Told = (String, String, Value);
 
 impl Listening {
-    /// Asks for changes, with more lines in the head, and reads the answer's head.
+    /// Asks for changes, with more header lines, and reads the head of the answer.
     pub(crate) fn to(client: Client, target: &str, lines: &str) -> Self {
         let mut stream = client.connect();
         stream
@@ -35,7 +35,7 @@ impl Listening {
         listening
     }
 
-    /// The lines up to the next empty one.
+    /// The lines up to the next empty line.
     fn block(&mut self) -> Vec<String> {
         let lines = (&mut self.0).lines().map(Result::unwrap);
         lines.take_while(|line| !line.is_empty()).collect()
@@ -82,7 +82,8 @@ fn changes_are_sent_as_they_are_committed<P: Place>(place: &P) {
     assert_eq!((name, data), told("change", json!({ "position": 2, "rows": { "counts": keys } })));
     drop(listening);
 
-    // Who comes again hears what it missed; who was told by another process reads all anew.
+    // A client that reconnects gets what it missed. If another process told it before, it has to read everything
+    // again.
     let pushed = engine.push(&[count("a", "x")]).unwrap();
     engine.await_pushed("counts", &pushed, LONG).unwrap();
     let mut again = Listening::to(client, TARGET, &format!("Last-Event-ID: {id}\r\n"));
@@ -93,7 +94,7 @@ fn changes_are_sent_as_they_are_committed<P: Place>(place: &P) {
         assert_eq!(other.told(), told("begin", json!({ "position": 3 })));
         assert_eq!(other.told(), told("anew", json!({ "position": 3 })), "{mark}");
     }
-    // It ends with the engine.
+    // The stream ends with the engine.
     engine.shutdown(LONG).unwrap();
     let mut rest = String::new();
     again.0.read_to_string(&mut rest).unwrap();
@@ -126,7 +127,7 @@ fn a_stream_is_for_those_who_may_see_pages() {
     assert_eq!(known.told(), told("begin", json!({ "position": 0 })));
 }
 
-// Contract: S1, S6: streams take no thread that answers, and there is an end to them.
+// Contract: S1, S6: streams take no thread that answers requests, and their number is limited.
 #[test]
 fn streams_are_bounded_and_in_nobodys_way() {
     let engine = start(readside::SqliteStore::in_memory().unwrap(), [counts("counts", 1)]);
@@ -141,7 +142,7 @@ fn streams_are_bounded_and_in_nobodys_way() {
     for stream in &mut streams {
         assert_eq!(stream.told(), told("change", json!({ "position": 1, "rows": { "counts": [{ "thing": "x" }] } })));
     }
-    // Whoever goes, or speaks out of turn, makes room.
+    // A client that leaves, or that sends something, loses its place to others.
     streams.pop();
     streams[0].0.get_mut().write_all(b"more").unwrap();
     eventually("room for two", || {

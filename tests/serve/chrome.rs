@@ -1,4 +1,4 @@
-//! A headless Chromium, told what to do by its protocol, over two pipes.
+//! A headless Chromium, controlled by its protocol over two pipes.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
@@ -7,14 +7,14 @@ use std::process::{Child, Command, Stdio};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// A browser with one page open. Killed with this value.
+/// A browser with one open page. It is killed with this value.
 pub(crate) struct Chrome {
     process: Child,
     to: File,
     from: BufReader<File>,
     last: u64,
     session: String,
-    /// What the browser complained of: refused by the policy, errors of scripts.
+    /// What the browser reported: refusals by the policy, and errors of scripts.
     pub(crate) complaints: Vec<String>,
     _folder: TempDir,
 }
@@ -25,7 +25,7 @@ impl Chrome {
         let [to, from] = ["to", "from"].map(|name| folder.path().join(name));
         let made = Command::new("mkfifo").args([&to, &from]).status().unwrap();
         assert!(made.success());
-        // The browser reads from descriptor 3 and writes to 4.
+        // The browser reads from descriptor 3, and writes to descriptor 4.
         let script = "exec chromium --headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage --no-first-run \
              --disable-background-networking --disable-component-update --disable-extensions --hide-scrollbars \
              --remote-debugging-pipe --user-data-dir=\"$0/data\" about:blank 3<\"$0/to\" 4>\"$0/from\"";
@@ -86,13 +86,13 @@ impl Chrome {
         }
     }
 
-    /// Opens an address, and waits until the page is there.
+    /// Opens an address, and waits until the page has loaded.
     pub(crate) fn open(&mut self, address: &str) {
         self.ask("Page.navigate", &json!({ "url": address }));
         while self.next()["method"] != "Page.loadEventFired" {}
     }
 
-    /// How large the window is, and what its owner prefers.
+    /// Sets the size of the window, and the colour scheme that its user prefers.
     pub(crate) fn look(&mut self, width: u32, height: u32, scheme: &str) {
         let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600 });
         self.ask("Emulation.setDeviceMetricsOverride", &size);
@@ -103,12 +103,12 @@ impl Chrome {
         self.ask("Emulation.setEmulatedMedia", &json!({ "features": features }));
     }
 
-    /// With scripts, or as if there were none.
+    /// Switches scripts on or off.
     pub(crate) fn scripts(&mut self, on: bool) {
         self.ask("Emulation.setScriptExecutionDisabled", &json!({ "value": !on }));
     }
 
-    /// What a script makes of the page.
+    /// The value of an expression in the page.
     pub(crate) fn value(&mut self, expression: &str) -> Value {
         let params = json!({ "expression": expression, "returnByValue": true, "awaitPromise": true });
         let found = self.ask("Runtime.evaluate", &params);
@@ -116,7 +116,7 @@ impl Chrome {
         found["result"]["value"].clone()
     }
 
-    /// Waits until the page shows it.
+    /// Waits until the expression is true in the page.
     pub(crate) fn until(&mut self, expression: &str) {
         let wait = format!(
             "new Promise((done, failed) => {{ const start = Date.now(); const look = () => {{ if ({expression}) {{ done(true); }} \
@@ -134,7 +134,7 @@ impl Chrome {
         }
     }
 
-    /// The whole page as a picture, in base64.
+    /// A picture of the whole page, in base64.
     pub(crate) fn picture(&mut self) -> String {
         let params = json!({ "format": "png", "captureBeyondViewport": true });
         self.ask("Page.captureScreenshot", &params)["data"].as_str().unwrap().to_owned()

@@ -1,4 +1,4 @@
-//! A client of HTTP that says exactly what it is told to.
+//! An HTTP client that sends exactly what the test says.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -20,7 +20,7 @@ impl Answer {
         serde_json::from_str(&self.body).expect(&self.body)
     }
 
-    /// The page's own part.
+    /// The page's own part of the answer.
     pub(crate) fn page(&self) -> serde_json::Value {
         assert_eq!(self.status, 200, "{}", self.body);
         self.json()["page"].clone()
@@ -42,7 +42,7 @@ impl Client {
         stream
     }
 
-    /// Says this, and reads until the connection is closed. What is refused may not be taken whole.
+    /// Sends these bytes, and reads until the connection is closed. A server that refuses them may not read all.
     pub(crate) fn say(self, bytes: &[u8]) -> Answer {
         let mut stream = self.connect();
         let _ = stream.write_all(bytes);
@@ -53,7 +53,7 @@ impl Client {
         self.get_with(target, "")
     }
 
-    /// With more lines in the head.
+    /// Sends a GET with more header lines.
     pub(crate) fn get_with(self, target: &str, lines: &str) -> Answer {
         self.say(format!("GET {target} HTTP/1.1\r\nHost: {}\r\n{lines}\r\n", self.0).as_bytes())
     }
@@ -68,7 +68,7 @@ pub(crate) fn answer(mut stream: TcpStream) -> Answer {
     Answer { status, head: head.to_owned(), body: body.to_owned() }
 }
 
-/// An address with these names and values.
+/// An address with these parameters.
 pub(crate) fn address(path: &str, pairs: &[(&str, &str)]) -> String {
     let escaped = |text: &str| {
         let letters = text.bytes().map(|byte| format!("%{byte:02X}"));

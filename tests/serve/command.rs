@@ -18,7 +18,7 @@ fn command(place: &impl Place) -> Command {
     command
 }
 
-/// Killed at the latest with this.
+/// A running `serve`. It is killed with this value, if it still runs.
 struct Serving(Child);
 
 impl Drop for Serving {

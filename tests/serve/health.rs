@@ -1,4 +1,4 @@
-//! One word for probes.
+//! The one-word answer for probes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +12,7 @@ use readside::{Engine, SqliteStore};
 use crate::common::eventually;
 use crate::{Place, count, counts, serve, start};
 
-// Contract: S5: what fails or is behind is alive; what is stuck is not.
+// Contract: S5: a projection that fails or is behind is healthy, and one that is stuck is not.
 both!(only_what_is_stuck_is_not_healthy);
 fn only_what_is_stuck_is_not_healthy<P: Place>(place: &P) {
     let engine = start(place.open(), [counts("counts", 1)]);

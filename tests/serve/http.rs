@@ -1,4 +1,4 @@
-//! Clients that mean no good, or are broken.
+//! Clients that are hostile or broken.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -35,7 +35,7 @@ fn what_is_no_plain_question_is_refused() {
     assert!(head.status == 200 && head.body.is_empty() && head.head.contains("Content-Length: "), "{head:?}");
 }
 
-// Contract: S1: a page of a stranger whose name points here gets nothing.
+// Contract: S1: a foreign page, whose name points to this server, gets nothing.
 #[test]
 fn a_foreign_host_is_refused() {
     let engine = start(SqliteStore::in_memory().unwrap(), [counts("counts", 1)]);
@@ -63,7 +63,7 @@ fn a_head_of_a_megabyte_is_cut_off_and_told() {
     assert_eq!(client.get("/").status, 200);
 }
 
-// Contract: S1: who says nothing has a place in a list, and keeps nobody from an answer.
+// Contract: S1: a silent client has a place in a list, and keeps nobody from an answer.
 #[test]
 fn five_hundred_silent_clients_are_in_nobodys_way() {
     let engine = start(SqliteStore::in_memory().unwrap(), [counts("counts", 1)]);
@@ -78,9 +78,9 @@ fn five_hundred_silent_clients_are_in_nobodys_way() {
             assert_eq!(client.get("/health").status, 200, "{number}");
         }
     }
-    // The last one is told that its time is over.
+    // The last client is told that its time is over.
     assert_eq!(answer(silent.pop().unwrap()).status, 408);
-    // The first ones had to make room.
+    // The first clients had to make room.
     let mut first = silent.swap_remove(0);
     assert!(matches!(first.read(&mut [0; 16]), Ok(0) | Err(_)));
     assert_eq!(client.get("/").status, 200);
@@ -151,7 +151,7 @@ fn it_ends_when_it_is_told_to_and_goes_on_without_its_engine() {
     assert!(TcpStream::connect(client.address()).is_err());
 }
 
-/// What a page on a socket answers to a client that names this host.
+/// The answer on a socket to a client that names this host.
 fn said(socket: &Path, host: &str) -> String {
     let mut stream = UnixStream::connect(socket).unwrap();
     stream.set_read_timeout(Some(LONG)).unwrap();
@@ -168,7 +168,7 @@ fn a_socket_is_for_its_user_alone_and_goes_with_the_page() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("page.sock");
     let open = || engine.serve_status_with(ServeOptions::on(ServeAddress::Unix(socket.clone())));
-    // One that nobody listens on any more is left over.
+    // A socket file without a listener may remain from an earlier run.
     drop(UnixListener::bind(&socket).unwrap());
     let server = open().unwrap();
     assert_eq!((server.address().tcp(), server.address().to_string()), (None, format!("unix:{}", socket.display())));

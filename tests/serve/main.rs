@@ -2,7 +2,7 @@
 #![cfg(all(feature = "serve", feature = "sqlite", unix))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
-/// Beside a test function: runs it on each database.
+/// Stands above a test function, and runs it on each database.
 macro_rules! both {
     ($test:ident) => {
         mod $test {
@@ -45,14 +45,14 @@ use readside::{
 
 pub(crate) use client::Client;
 
-/// What nobody wants to find in a page as it stands.
+/// A text that must never be in a page unescaped.
 pub(crate) const EVIL: &str = "\"><script>alert('x')</script><img src=x onerror=alert(1)>";
 
 /// A database that can be opened many times.
 pub(crate) trait Place {
     type Store: EngineStore + Inspect + Clone;
     fn open(&self) -> Self::Store;
-    /// As the command names it.
+    /// The database's name, as the command takes it.
     fn address(&self) -> String;
 }
 
@@ -77,7 +77,7 @@ impl Place for common::postgres::Database {
     }
 }
 
-/// Counts by thing; events of a thing named `bad…` cannot be reduced.
+/// Counts by thing. Events of a thing named `bad…` cannot be reduced.
 pub(crate) fn counts(name: &str, version: u32) -> Projection {
     let table = Table::new(name).column(text("thing")).column(integer("n")).primary_key(["thing"]);
     let reduce = |event: &Event| {
@@ -93,7 +93,7 @@ pub(crate) fn count(instance: &str, thing: &str) -> NewEvent {
     NewEvent::raw(instance, "thing", thing, "thing.counted")
 }
 
-/// Looks at each push at once, and leaves out what fails after the first attempt, with all that comes behind it.
+/// Parks an event after its first failure, with all later events of its aggregate.
 pub(crate) fn config() -> EngineConfig {
     let handler = HandlerConfig::default().max_failure_count(1).policy(Policy::Park);
     EngineConfig::default().name("api-1").handler(handler)

@@ -1,4 +1,4 @@
-//! `/metrics`, the same numbers in code, and the files under `ops/`, all checked by Prometheus' own tool.
+//! `/metrics`, the same numbers in code, and the files in `ops/`. Prometheus's own tool checks all of them.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -12,7 +12,7 @@ use readside::{Engine, SqliteStore};
 use crate::common::{LONG, eventually};
 use crate::{EVIL, Place, count, counts, serve, start};
 
-/// Runs promtool with this input; what it said, if it was content.
+/// Runs promtool with this input, and returns its output if it found no fault.
 fn promtool(args: &[&str], input: &str) -> String {
     let process = Command::new("promtool")
         .args(args)
@@ -34,7 +34,7 @@ fn ops() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("ops")
 }
 
-/// The number behind a name with its labels.
+/// The number behind a name and its labels.
 fn number(text: &str, series: &str) -> Option<f64> {
     text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
 }
@@ -70,7 +70,7 @@ fn prometheus_reads_what_the_status_says<P: Place>(place: &P) {
     let batches = "readside_batch_seconds_count{projection=\"counts\",version=\"1\"}";
     let done = "readside_batches_total{projection=\"counts\",version=\"1\",outcome=\"done\"}";
     assert_eq!(number(&text, batches), number(&text, done));
-    // No tenant, and nothing of an event, is a label.
+    // No label holds a tenant, or anything from an event.
     assert!(!text.contains("<script") && !text.contains("instance="), "{text}");
     let in_code = engine.metrics().unwrap();
     assert_eq!(in_code.number("readside_events_applied_total", &[("projection", "counts")]), Some(3.0));
@@ -79,7 +79,7 @@ fn prometheus_reads_what_the_status_says<P: Place>(place: &P) {
     assert_eq!(names(&in_code), names_in(&text).into_iter().filter(|name| !of_the_page(name)).collect::<BTreeSet<_>>());
 }
 
-/// Those that have values.
+/// The names of metrics that have values.
 fn names(metrics: &Metrics) -> BTreeSet<String> {
     let known = metrics.metrics.iter().filter(|metric| !metric.samples.is_empty());
     known.map(|metric| metric.name.to_owned()).collect()
@@ -93,7 +93,7 @@ fn of_the_page(name: &str) -> bool {
     name.starts_with("readside_look_") || ["readside_build_info", "readside_database_up"].contains(&name)
 }
 
-// Contract: S4: clocks that differ do not make a latency negative, and what is not known has no value.
+// Contract: S4: if clocks differ, no latency is negative. An unknown number has no value.
 #[test]
 fn what_is_not_known_is_absent() {
     let events = SqliteStore::in_memory().unwrap();
@@ -104,7 +104,7 @@ fn what_is_not_known_is_absent() {
     engine.await_pushed("counts", &pushed, LONG).unwrap();
     let here = engine.metrics().unwrap();
     assert_eq!(here.number("readside_lag_events", &[("projection", "counts")]), Some(0.0), "both are at hand");
-    // The read models alone do not know the log.
+    // An engine that has only the read models does not know the log.
     let alone = Engine::builder(models).projection(counts("others", 1)).start().unwrap();
     let metrics = alone.metrics().unwrap();
     for name in ["readside_lag_seconds", "readside_lag_events", "readside_instances", "readside_handled_positions"] {
@@ -124,21 +124,21 @@ fn the_alert_rules_fire_where_they_should() {
     assert!(promtool(&["test", "rules", "prometheus/alerts_test.yml"], "").contains("SUCCESS"));
 }
 
-/// Names of ours in an expression, without what a histogram adds.
+/// The names of our metrics in an expression, without the suffixes of histograms.
 fn used(expression: &str) -> Vec<String> {
     let words = expression.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
     let ours = words.filter(|word| word.starts_with("readside_"));
     ours.map(|word| word.trim_end_matches("_bucket").to_owned()).collect()
 }
 
-// Contract: S4: rules and dashboard ask for nothing that there is not.
+// Contract: S4: rules and dashboard use only metrics that exist.
 #[test]
 fn dashboard_and_rules_know_the_metrics() {
     let engine = start(SqliteStore::in_memory().unwrap(), [counts("counts", 1)]);
     let (_server, client) = serve(&engine);
     eventually("all metrics", || client.get("/metrics").body.contains("readside_lag_seconds"));
     let mut known = names_in(&client.get("/metrics").body);
-    // It has values only while something is built.
+    // This metric has values only while something is built.
     known.insert("readside_rebuild_progress_ratio".to_owned());
     let rules = std::fs::read_to_string(ops().join("prometheus/alerts.yml")).unwrap();
     let text = std::fs::read_to_string(ops().join("grafana/readside.json")).unwrap();
@@ -155,7 +155,7 @@ fn dashboard_and_rules_know_the_metrics() {
     let asked = used(&rules).into_iter().chain(expressions.iter().flat_map(|expression| used(expression)));
     let unknown: Vec<String> = asked.filter(unknown).collect();
     assert!(unknown.is_empty(), "{unknown:?} of {known:?}");
-    // Each is an expression of Prometheus.
+    // Each text is a valid expression for Prometheus.
     let rule = |(at, text): (usize, &String)| {
         let text = text.replace("$projection", ".*");
         format!("  - record: panel:{at}\n    expr: >-\n      {text}\n")

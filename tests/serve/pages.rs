@@ -1,4 +1,4 @@
-//! What pages tell, and what they never do.
+//! What pages show, and what they never do.
 
 use readside::failure::{By, FailureQuery};
 use readside::prelude::*;
@@ -10,7 +10,7 @@ use crate::{Client, EVIL, Place, count, counts, options, serve, served, start};
 
 const PATHS: [&str; 6] = ["/", "/failures", "/instances", "/activity", "/lineage", "/database"];
 
-/// An engine whose names are as evil as names can be, with a failure.
+/// An engine with hostile names everywhere, and a failure.
 fn evil<P: Place>(place: &P) -> Engine {
     let engine = start(place.open(), [counts("counts", 1)]);
     let events = [
@@ -57,14 +57,14 @@ fn text_of_others_stays_text<P: Place>(place: &P) {
         assert_eq!(body.matches("<script").count(), 1, "{path}: {body}");
         assert!(!body.contains("<img") && !body.contains(" onerror=alert(1)>"), "{path}: {body}");
         assert!(!body.contains(" style=") && !body.contains(" onclick=") && !body.contains("javascript:"), "{path}");
-        // The only scripts and styles are ours, whose hashes the policy names.
+        // The only scripts and styles are our own. The policy names their hashes.
         assert_eq!((body.matches("<style>").count(), policy.matches("'sha256-").count()), (1, 2));
     }
     let page = client.get(&address("/failures", &[("projection", "counts")])).body;
     assert!(page.contains("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;"), "{page}");
 }
 
-// Contract: S2: what is shown has its twin.
+// Contract: S2: each page has a twin in JSON with the same facts.
 both!(each_page_has_a_twin_of_the_same_facts);
 fn each_page_has_a_twin_of_the_same_facts<P: Place>(place: &P) {
     let engine = evil(place);
@@ -151,7 +151,8 @@ fn payloads_are_shown_only_where_that_was_asked_for<P: Place>(place: &P) {
     }
 }
 
-// Contract: S2, S3, O4: events are applied anew where nobody sees it, and rows are shown as payloads are.
+// Contract: S2, S3, O4: the events are applied again where no reader sees it, and rows are shown only if payloads may
+// be shown.
 both!(a_row_is_explained_where_its_code_is);
 fn a_row_is_explained_where_its_code_is<P: Place>(place: &P) {
     let engine = start(place.open(), [counts("counts", 1)]);
@@ -183,7 +184,7 @@ fn a_row_is_explained_where_its_code_is<P: Place>(place: &P) {
     assert!(over["refused"].is_string() && over["explanation"].is_null(), "{over}");
 }
 
-/// Follows the pages of a list, and returns what `of` finds on each.
+/// Follows the pages of a list. Returns what `of` finds on each page.
 fn walk(client: Client, first: &str, of: impl Fn(&serde_json::Value) -> Vec<String>) -> Vec<Vec<String>> {
     let (mut next, mut found) = (Some(first.to_owned()), Vec::new());
     while let Some(path) = next {
@@ -194,7 +195,7 @@ fn walk(client: Client, first: &str, of: impl Fn(&serde_json::Value) -> Vec<Stri
     found
 }
 
-// Contract: S3: each page has so many rows, whatever there is, and none is shown twice or never.
+// Contract: S3: each page has a fixed number of rows, and no row is shown twice or never.
 both!(lists_come_in_pages);
 fn lists_come_in_pages<P: Place>(place: &P) {
     let engine = start(place.open(), [counts("counts", 1)]);

@@ -1,4 +1,4 @@
-//! Authorities that issue certificates, for servers and for users.
+//! Certificate authorities, which issue certificates for servers and users.
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
@@ -8,7 +8,7 @@ use rcgen::{
 pub(crate) struct Authority {
     params: CertificateParams,
     key: KeyPair,
-    /// Its own certificate.
+    /// The authority's own certificate.
     pub(crate) pem: String,
 }
 
@@ -58,7 +58,7 @@ impl Authority {
         Issued { certificate: params.signed_by(&key, &issuer).unwrap().pem(), key: key.serialize_pem() }
     }
 
-    /// What it has revoked: every certificate that it issued.
+    /// A list that revokes every certificate that the authority issued.
     pub(crate) fn revoked(&self) -> String {
         let params = rcgen::CertificateRevocationListParams {
             this_update: date_time_ymd(2020, 1, 1),
@@ -77,7 +77,7 @@ impl Authority {
     }
 }
 
-/// A certificate that signs itself.
+/// A self-signed certificate.
 pub(crate) fn signs_itself(common: &str, hosts: &[&str]) -> Issued {
     let key = KeyPair::generate().unwrap();
     let certificate = params(common, hosts, Valid::Now).self_signed(&key).unwrap().pem();

@@ -1,4 +1,4 @@
-//! Certificates of servers, most of them wrong: each cause is told, with what to do.
+//! Server certificates, most of which are wrong. The error names each cause and the remedy.
 
 use readside::error::StoreErrorKind as Kind;
 
@@ -20,23 +20,23 @@ fn each_wrong_certificate_is_told_with_its_cause() {
         (ours.issue("db", &["db.example.com"], Valid::Now), ["not for the host", "db.example.com"]),
         (other.issue("db", &["localhost"], Valid::Now), ["CN=another", "by sslrootcert"]),
         (signs_itself("db", &["localhost"]), ["signs itself", "by sslrootcert"]),
-        // Where there are names, the common one does not count.
+        // If the certificate has host names, its common name does not count.
         (ours.issue("localhost", &["db.example.com"], Valid::Now), ["not for the host", "hostaddr"]),
     ] {
         secure.show(&issued);
         secure.again();
         assert_eq!(secure.psql(&full), In::Not, "{words:?}");
         refused(&full, Kind::Insecure, &words);
-        // Who does not look does not see it.
+        // A client that does not check the certificate does not see the fault.
         assert_eq!(secure.ours(&secure.url("localhost", "sslmode=require")), In::Tls, "{words:?}");
     }
     let itself = signs_itself("db", &["localhost"]);
     let trusted = secure.file("itself.crt", &itself.certificate).display().to_string();
     for (issued, root) in [
-        // Older ones name the host there only.
+        // Older certificates name the host only there.
         (ours.issue("localhost", &[], Valid::Now), &root),
         (ours.issue("db", &["*.example.com", "localhost"], Valid::Now), &root),
-        // One that is trusted itself.
+        // This certificate itself is trusted.
         (itself, &trusted),
     ] {
         secure.show(&issued);
@@ -57,7 +57,7 @@ fn a_revoked_certificate_is_refused() {
     refused(&url, Kind::Insecure, &["was revoked"]);
 }
 
-/// The server asks each user for a certificate of this authority.
+/// A server that asks each user for a certificate of this authority.
 fn asking(ours: &Authority) -> Secure {
     let mut secure = Secure::new(&ours.issue("db", &["localhost"], Valid::Now));
     secure.server.give("clients.crt", &ours.pem);
@@ -97,7 +97,7 @@ fn a_user_shows_a_certificate_and_each_wrong_one_is_told() {
         assert_eq!(secure.psql(&wrong), In::Not, "{wrong}");
         refused(&wrong, kind, &words);
     }
-    // libpq passes over a certificate that is not there; here it was asked for.
+    // libpq ignores a certificate that does not exist. Here the string asks for it, so this is an error.
     refused(&url("/no/such.crt", &key), Kind::Insecure, &["`sslcert` names cannot be read"]);
     let off = format!("{right}&sslcertmode=disable");
     refused(&off, Kind::Denied, &["28000"]);

@@ -1,4 +1,4 @@
-//! Certificates are read anew for new connections.
+//! Each new connection reads the certificates again.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What stands in front of a server: it speaks TLS in its place, or stops half way.
+//! Proxies in front of a server: one speaks TLS in the server's place, and one stops half way.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -11,8 +11,8 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use crate::authority::Issued;
 
-/// Takes connections that begin with TLS, as servers of version 17 do, and hands on what they say. Returns its port. Its
-/// threads end with the connections, and with the process.
+/// Accepts connections that begin directly with TLS, as servers of version 17 do, and forwards their content. Returns
+/// its port. Its threads end with the connections, and with the process.
 pub(crate) fn direct(issued: &Issued, server: u16) -> u16 {
     let chain = vec![CertificateDer::from_pem_slice(issued.certificate.as_bytes()).unwrap()];
     let key = PrivateKeyDer::from_pem_slice(issued.key.as_bytes()).unwrap();
@@ -32,7 +32,7 @@ pub(crate) fn direct(issued: &Issued, server: u16) -> u16 {
     port
 }
 
-/// Both ways on one thread, each for a moment.
+/// Forwards in both directions on one thread. It waits a moment for one direction, then for the other.
 fn hand_on(client: TcpStream, config: Arc<ServerConfig>, server: u16) {
     let mut server = TcpStream::connect(("127.0.0.1", server)).unwrap();
     let mut connection = ServerConnection::new(config).unwrap();
@@ -42,7 +42,7 @@ fn hand_on(client: TcpStream, config: Arc<ServerConfig>, server: u16) {
             return;
         }
     }
-    // Who begins without a question has to name the protocol.
+    // A client that begins directly with TLS has to name the protocol.
     assert_eq!(connection.alpn_protocol(), Some(&b"postgresql"[..]));
     let moment = Some(Duration::from_millis(2));
     raw.set_read_timeout(moment).unwrap();
@@ -69,7 +69,8 @@ fn is_moment(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
 }
 
-/// Says that it speaks TLS, takes the first words of the handshake, and then says this, and no more. Returns its port.
+/// Says that it speaks TLS, reads the first bytes of the handshake, and then sends only these bytes. Returns its
+/// port.
 pub(crate) fn stops(says: &'static [u8]) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();

@@ -1,4 +1,5 @@
-//! TLS to a real server, with authorities made here. Beside each case of libpq's stands what `psql` does with the same string.
+//! TLS to a real server, with authorities made here. For each of libpq's cases, the test also asks what `psql` does
+//! with the same string.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
@@ -23,7 +24,7 @@ fn open(url: &str) -> Result<PostgresStore, StoreError> {
     PostgresStore::connect_with(url, PostgresOptions::default().connect_timeout(PATIENCE))
 }
 
-/// Refused, for this reason; neither the path of a file nor a password is shown.
+/// Checks that a connection is refused for this reason, and that neither a path nor a password is shown.
 #[track_caller]
 fn refused(url: &str, kind: readside::error::StoreErrorKind, words: &[&str]) {
     let error = open(url).expect_err(url);

@@ -1,4 +1,4 @@
-//! What each `sslmode` does, against servers with TLS, without it, and with rules that ask for one of the two.
+//! What each `sslmode` does, on servers with TLS, without TLS, and with rules that require one of the two.
 
 use readside::error::StoreErrorKind as Kind;
 
@@ -6,7 +6,7 @@ use crate::authority::{Authority, Valid};
 use crate::refused;
 use crate::secure::{ANYHOW, In, Secure};
 
-/// Each case: the host, the parameters, how one gets in. psql is asked the same.
+/// Checks cases, each with a host, parameters, and how the client gets in. psql has to do the same.
 #[track_caller]
 fn compare(secure: &Secure, cases: &[(&str, &str, In)]) {
     for (host, parameters, wanted) in cases {
@@ -49,7 +49,7 @@ fn each_mode_does_what_it_does_in_psql() {
             (ip, "sslmode=require&ssl_min_protocol_version=TLSv1.3", In::Tls),
             (ip, "sslmode=require&sslsni=0", In::Tls),
             (ip, "channel_binding=require", In::Not),
-            // Neither tool has TLS on a socket, whatever the mode.
+            // Neither tool uses TLS on a socket, with any mode.
             ("", &format!("host={}&sslmode=require", secure.server.socket().display()), In::Plain),
         ],
     );
@@ -59,7 +59,7 @@ fn each_mode_does_what_it_does_in_psql() {
     refused(&secure.url(ip, direct), Kind::Usage, &["`sslnegotiation=direct` needs a stronger sslmode"]);
     let system = "sslrootcert=system&sslmode=verify-ca";
     refused(&secure.url(ip, system), Kind::Usage, &["`sslrootcert=system` needs a stronger sslmode: verify-full"]);
-    // No authority of this machine's knows ours, and nothing less than verify-full will do.
+    // No authority that this machine trusts has issued our certificate. Only verify-full is allowed here.
     refused(&secure.url(ip, "sslrootcert=system"), kind, &["no authority that is trusted here", "\"CN=ours\""]);
     secure.rules("hostnossl all all 127.0.0.1/32 trust");
     compare(&secure, &[(ip, "", In::Plain), (ip, "sslmode=prefer", In::Plain), (ip, "sslmode=require", In::Not)]);
@@ -81,7 +81,7 @@ fn each_mode_does_what_it_does_in_psql() {
     refused(&secure.url(ip, "sslmode=require"), kind, &["does not speak TLS", "ssl = on", "sslmode=disable"]);
 }
 
-// A password is proved by SCRAM together with the certificate that both sides see.
+// SCRAM proves the password together with the certificate that both sides see.
 #[test]
 fn channel_binding_needs_tls_and_holds_with_it() {
     let ours = Authority::new("ours");

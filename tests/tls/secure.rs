@@ -1,4 +1,4 @@
-//! A server that speaks TLS, and what it knows of its links.
+//! A server that speaks TLS, and what the server knows of its links.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,7 +13,7 @@ pub(crate) struct Secure {
     files: tempfile::TempDir,
 }
 
-/// How a client got in, or that it did not.
+/// How a client got in, or that it did not get in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum In {
     Plain,
@@ -21,7 +21,7 @@ pub(crate) enum In {
     Not,
 }
 
-/// Who may get in by the network; by the socket everybody may.
+/// Who may connect over the network. Everybody may connect through the socket.
 pub(crate) const ANYHOW: &str = "host all all 127.0.0.1/32 trust";
 
 impl Secure {
@@ -37,26 +37,26 @@ impl Secure {
         secure
     }
 
-    /// A client by the socket, where TLS does not matter.
+    /// A client through the socket, where TLS does not matter.
     pub(crate) fn admin(&self) -> Client {
         let mut config = Config::new();
         config.host_path(self.server.socket()).port(self.server.port()).user("tester").dbname("postgres");
         config.connect(NoTls).unwrap()
     }
 
-    /// Has the server show this certificate from its next start on.
+    /// Makes the server show this certificate from its next start on.
     pub(crate) fn show(&self, issued: &Issued) {
         self.server.give("own.crt", &issued.certificate);
         self.server.give("own.key", &issued.key);
     }
 
-    /// Lets in whom these lines name, and starts the server anew.
+    /// Allows the clients that these lines name, and restarts the server.
     pub(crate) fn rules(&mut self, lines: &str) {
         self.server.give("pg_hba.conf", &format!("local all all trust\n{lines}\n"));
         self.again();
     }
 
-    /// Starts the server anew, on what its files say now.
+    /// Restarts the server with its current files.
     pub(crate) fn again(&mut self) {
         self.server.stop();
         self.server.start_again_by(|server| {
@@ -66,7 +66,7 @@ impl Secure {
         });
     }
 
-    /// A file of the client's, which only this user may read.
+    /// A file of the client that only this user may read.
     pub(crate) fn file(&self, name: &str, text: &str) -> PathBuf {
         let path = self.files.path().join(name);
         write(&path, text, 0o600);
@@ -88,7 +88,7 @@ impl Secure {
         if links[0] { In::Tls } else { In::Plain }
     }
 
-    /// Whether TLS protects the links of those that are looked at.
+    /// For each link under test, whether TLS protects it.
     pub(crate) fn links(&self) -> Vec<bool> {
         let sql = "SELECT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name = 'looked_at'";
         self.admin().query(sql, &[]).unwrap().iter().map(|row| row.get(0)).collect()

@@ -1,4 +1,4 @@
-//! Connection strings, files and variables: where each leads is compared with where it leads `psql`.
+//! Connection strings, files and variables. Each must lead this library to the same place as `psql`.
 
 use std::path::Path;
 use std::process::Command;
@@ -9,12 +9,12 @@ use crate::common::child::{Child, until_told};
 use crate::common::{LONG, eventually};
 use crate::secure::{Secure, write};
 
-/// Who is in, and how.
+/// Who is connected, and how.
 const WHO: &str = "SELECT usename || '|' || datname || '|' || coalesce(host(client_addr), 'socket') || '|' || ssl \
      || '|' || CASE WHEN application_name IN ('psql', 'readside') THEN '' ELSE application_name END \
      FROM pg_stat_activity JOIN pg_stat_ssl USING (pid) WHERE backend_type = 'client backend' AND ";
 
-/// A process that connects by a string, with the variables that it was given.
+/// A process that connects with a string and its own environment variables.
 #[test]
 #[ignore = "run as a process of its own by the test that follows"]
 fn connects() {
@@ -27,7 +27,7 @@ fn connects() {
     until_told();
 }
 
-/// How this library gets in, or why it does not.
+/// How this library gets in, or the error.
 fn ours(secure: &Secure, text: &str, env: &[(&str, &str)]) -> Result<String, String> {
     let (sender, receiver) = mpsc::channel();
     let mut all = env.to_vec();
@@ -51,7 +51,7 @@ fn ours(secure: &Secure, text: &str, env: &[(&str, &str)]) -> Result<String, Str
     Ok(found[0].clone())
 }
 
-/// A string, the variables, and how one gets in by it, if at all.
+/// A string, the variables, and how a client gets in with them, if at all.
 type Case<'c> = (&'c str, &'c [(&'c str, &'c str)], Option<&'c str>);
 
 fn psql(secure: &Secure, text: &str, env: &[(&str, &str)]) -> Option<String> {
@@ -61,7 +61,7 @@ fn psql(secure: &Secure, text: &str, env: &[(&str, &str)]) -> Option<String> {
     output.status.success().then(|| String::from_utf8(output.stdout).unwrap().trim_end().to_owned())
 }
 
-/// All characters of ASCII that are seen, and others.
+/// All visible ASCII characters, and some others.
 fn password() -> String {
     (' '..='~').chain("äß 日本".chars()).collect()
 }
@@ -121,7 +121,7 @@ fn each_string_leads_where_it_leads_psql() {
         (&format!("postgresql://{at}/postgres?user=tester&application_name=a%20b"), &[], Some(&format!("{plain}a b"))),
         (&format!("host=127.0.0.1 port={port} user=tester dbname=postgres"), &[], Some(plain)),
         (&format!("postgres://{}@{at}/postgres", encoded("ö d")), &[], Some("ö d|postgres|127.0.0.1|true|")),
-        // The database of the user's name.
+        // The default database has the user's name.
         (&format!("postgres://tester@{at}"), &[], Some("tester|tester|127.0.0.1|true|")),
         (
             &format!("postgres:///postgres?host={socket}&port={port}&user=tester"),

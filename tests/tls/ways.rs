@@ -1,4 +1,4 @@
-//! Other ways to TLS, and ways that lead nowhere.
+//! Other ways to TLS, and ways that fail.
 
 use readside::error::StoreErrorKind as Kind;
 use readside::store::Notifier;
@@ -11,7 +11,7 @@ use crate::common::eventually;
 use crate::secure::{In, Secure};
 use crate::{front, open, refused};
 
-// The server of the tests is older than this way, so something stands before it that takes it.
+// The test server is too old for this way, so a proxy in front of it accepts it.
 #[test]
 fn tls_begins_without_a_question_where_that_is_asked_for() {
     let ours = Authority::new("ours");
@@ -34,7 +34,7 @@ fn a_server_that_stops_half_way_is_told() {
     }
 }
 
-// Contract: A7: what listens, and what renews leases, goes the same way.
+// Contract: A7: listening and lease renewal use the same protection.
 #[test]
 fn all_connections_of_an_engine_are_protected() {
     let ours = Authority::new("ours");
@@ -75,19 +75,19 @@ fn a_connector_of_ones_own_speaks_tls() {
         drop(store);
         eventually("its end", || secure.links().is_empty());
     }
-    // It decides whom it trusts.
+    // The connector decides whom it trusts.
     let error = connect(&secure.url("127.0.0.1", "")).unwrap_err();
     assert_eq!(error.kind(), Kind::Insecure, "{error:?}");
     let error = connect(&secure.url("localhost", "sslrootcert=/no/file")).unwrap_err();
     assert_eq!(error.kind(), Kind::Unsupported, "{error:?}");
-    // Where nobody said otherwise, it has to be TLS.
+    // Without an `sslmode`, TLS is required.
     secure.admin().batch_execute("ALTER SYSTEM SET ssl = off").unwrap();
     secure.again();
     assert_eq!(connect(&secure.url("localhost", "")).unwrap_err().kind(), Kind::Insecure);
     assert_eq!(secure.ours(&secure.url("localhost", "")), In::Plain);
 }
 
-/// What `doctor` finds of TLS.
+/// What `doctor` finds about TLS.
 fn found(store: &PostgresStore) -> readside::inspect::Finding {
     let findings = readside::inspect::Inspect::examine(store, std::time::Duration::from_millis(100));
     findings.into_iter().find(|finding| finding.check == "tls").expect("a finding")

@@ -10,10 +10,10 @@ use crate::query::{Cursor, EventBatch, EventFilter, Flaw, ReadRequest, Span};
 use crate::statement::Statement;
 use crate::store::Replay;
 
-/// Bytes of payload that are read at once.
+/// How many bytes of payload are read at once.
 pub(super) const BYTES: usize = 16 << 20;
 
-/// What was seen on the way through a log.
+/// What the checker has seen on its way through a log.
 #[derive(Debug, Default)]
 struct Log {
     /// The last position.
@@ -25,9 +25,9 @@ struct Log {
 }
 
 impl Check<'_> {
-    /// Checks an instance at the checkpoint where it stands, and says where that is.
+    /// Checks an instance at its present checkpoint, and returns that checkpoint.
     pub(crate) fn instance(&self, instance: &Arc<str>, report: &mut LawReport) -> Result<i64, Error> {
-        // The model first: a head that is read later lies at or above every checkpoint.
+        // The model is read first: a head that is read later is at or above every checkpoint.
         let model = self.models.model(self.projection, instance)?;
         let slice = self.slice(instance, model.state.position)?;
         let (mut log, mut expected) = (Log::default(), Vec::new());
@@ -60,7 +60,7 @@ impl Check<'_> {
         })
     }
 
-    /// Walks over the log up to the head and applies what the checkpoint covers.
+    /// Reads the log up to the head, and applies what the checkpoint covers.
     fn log(
         &self,
         replay: &mut dyn Replay,
@@ -96,8 +96,8 @@ impl Check<'_> {
         Ok(log)
     }
 
-    /// Applies the wanted events up to the checkpoint. What else is in the log is taken from the slice, and that it is whole
-    /// from the source.
+    /// Applies the wanted events up to the checkpoint. Other facts about the log come from the slice. The source says
+    /// whether the log is whole.
     fn wanted(
         &self,
         replay: &mut dyn Replay,
@@ -129,7 +129,7 @@ impl Check<'_> {
         Ok(log)
     }
 
-    /// One statement at a time, each under its own savepoint.
+    /// Applies one statement at a time, each under its own savepoint.
     fn apply(&self, replay: &mut dyn Replay, events: &[Event], model: &Model, report: &mut LawReport) {
         let counts = |event: &&Event| event.position <= model.state.position && !model.held.contains(&event.position);
         for event in events.iter().filter(counts) {
@@ -155,7 +155,7 @@ impl Check<'_> {
     fn checkpoint(&self, model: &Model, slice: &EventBatch, log: &Log, report: &mut LawReport) {
         let (state, instance) = (&model.state, Arc::clone(&slice.instance));
         if state.position == 0 {
-            // Not begun: it names no event and no store.
+            // Nothing was applied yet: the state names no event and no store.
         } else if state.store != Some(self.store) {
             report.add(Fault::OtherStore { instance: Arc::clone(&instance), expected: self.store, found: state.store });
         } else if state.position > slice.head {

@@ -60,17 +60,17 @@ use crate::store::{BuildStore, Replaying};
 use crate::store::{EventSource, EventStore, ProjectionStore};
 use crate::value::Value;
 
-/// Instances that are listed at once.
+/// How many instances are listed at once.
 const PAGE: usize = 500;
 
 /// A row: the names and values of its columns.
 pub type Columns = Vec<(String, Value)>;
 
-/// Where the checker reads a read model; the stores of this library are one.
+/// Where the checker reads a read model. The stores of this library implement it.
 ///
 /// It is sealed: only this library implements it.
 pub trait Models: Sealed + fmt::Debug {
-    /// Instances that have a state or a row of the projection, by bytes, behind `after`, at most `limit`.
+    /// Instances that have a state or a row of the projection, in byte order, after `after`, at most `limit`.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -81,7 +81,7 @@ pub trait Models: Sealed + fmt::Debug {
         limit: usize,
     ) -> Result<Vec<Arc<str>>, StoreError>;
 
-    /// One instance, read from one snapshot: while an engine works, state and rows must fit each other.
+    /// One instance, read from one snapshot, so that state and rows fit each other while an engine works.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -119,7 +119,7 @@ impl<B: Backend> Models for DbStore<B> {
 /// as not applied.
 ///
 /// # Errors
-/// When a store cannot be read. What breaks a law is in the report.
+/// When a store cannot be read. A broken law is no error: it is in the report.
 pub fn check(source: &dyn EventStore, models: &dyn Models, projection: &Projection) -> Result<LawReport, Error> {
     let page = |instance: &Arc<str>, after: i64, head: i64| {
         let query = Query::new().or(SubQuery::new().instance(instance).after(after).before(head + 1));
@@ -131,22 +131,22 @@ pub fn check(source: &dyn EventStore, models: &dyn Models, projection: &Projecti
     Ok(report)
 }
 
-/// Events that are read at once.
+/// How many events are read at once.
 const EVENTS: usize = 100;
 
-/// A page of all events of an instance above a position, up to another one.
+/// Reads a page of all events of an instance, above one position and up to another one.
 type Page<'c> = &'c dyn Fn(&Arc<str>, i64, i64) -> Result<Vec<Event>, StoreError>;
 
 type Visit<'v> = &'v mut dyn FnMut(&Arc<str>) -> Result<(), Error>;
 
-/// Empty tables in the memory of SQLite, made when they are needed first.
+/// Empty tables in an SQLite database in memory, made on first use.
 #[derive(Default)]
 pub(crate) struct Memory {
     store: OnceCell<SqliteStore>,
 }
 
 impl Memory {
-    /// Runs the work on them; nothing of it is left behind.
+    /// Runs the work on these tables, and leaves nothing behind.
     pub(crate) fn replay(&self, projection: &Projection, work: Replaying<'_>) -> Result<(), Error> {
         let store = if let Some(store) = self.store.get() {
             store
@@ -162,16 +162,16 @@ impl Memory {
 
 pub(crate) struct Check<'c> {
     source: &'c dyn EventSource,
-    /// Reads the whole log, which is then checked too; without it only the events that the projection wants are read.
+    /// Reads the whole log, which is then checked too. If absent, only the events are read that the projection wants.
     whole: Option<Page<'c>>,
     store: uuid::Uuid,
     models: &'c dyn Models,
     projection: &'c Projection,
     /// Where events are applied again.
     memory: Memory,
-    /// Asked before each page of events; false ends the work, however long an instance is.
+    /// Asked before each page of events. `false` ends the work, even inside an instance.
     may_go_on: Option<&'c dyn Fn() -> bool>,
-    /// Where it is told which events are reduced.
+    /// Where the checker notes which events are being reduced.
     reducing: Option<&'c Reducing>,
 }
 
@@ -216,7 +216,7 @@ impl Check<'_> {
         }
     }
 
-    /// States and rows of instances that the event store does not know.
+    /// Visits the instances that have states or rows, and that the event store does not know.
     fn instances_without_events(&self, visit: Visit<'_>) -> Result<(), Error> {
         let mut after: Option<Arc<str>> = None;
         loop {

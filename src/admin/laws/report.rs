@@ -7,14 +7,14 @@ use uuid::Uuid;
 
 use super::Columns;
 
-/// Faults that are kept; more are only counted, so that a spoiled database does not fill memory.
+/// How many faults a report keeps. It only counts more of them, so that a damaged database does not fill memory.
 const KEPT: usize = 1000;
 
 /// A law that is broken, and where.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Fault {
-    /// A row is missing (nothing found), is too many (nothing expected), or holds something else.
+    /// A row is missing (`found` is `None`), is one too many (`expected` is `None`), or holds something else.
     Row {
         /// The tenant.
         instance: Arc<str>,
@@ -45,13 +45,13 @@ pub enum Fault {
         /// The head.
         head: i64,
     },
-    /// A checkpoint names another event than stands at its position.
+    /// A checkpoint names another event than the log has at its position.
     OtherEvent {
         /// The tenant.
         instance: Arc<str>,
         /// The checkpoint.
         position: i64,
-        /// The event that stands there.
+        /// The event that the log has at this position.
         expected: Option<Uuid>,
         /// The event that the checkpoint names.
         found: Option<Uuid>,
@@ -74,14 +74,14 @@ pub enum Fault {
         /// The last one.
         to: i64,
     },
-    /// The log is not whole, as its source says.
+    /// The source says that the log is not whole.
     Log {
         /// The tenant.
         instance: Arc<str>,
         /// What is missing, in words.
         found: String,
     },
-    /// A position of the log stands there twice, or behind a higher one.
+    /// A position occurs twice in the log, or after a higher one.
     Doubled {
         /// The tenant.
         instance: Arc<str>,
@@ -99,7 +99,7 @@ pub enum Fault {
     },
 }
 
-/// An instance that is not up to date, which is no fault by itself.
+/// An instance that is not up to date. That alone is no fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LawLag {
     /// The tenant.
@@ -145,7 +145,7 @@ impl LawReport {
         &self.faults
     }
 
-    /// Faults beyond these.
+    /// How many faults were found beyond these.
     pub(crate) fn more(&self) -> u64 {
         self.more
     }

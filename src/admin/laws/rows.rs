@@ -1,4 +1,4 @@
-//! Expected rows against found ones, by primary key.
+//! Compares expected rows with found ones, by primary key.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -52,7 +52,7 @@ fn by_key(table: &Table, rows: Vec<Columns>) -> BTreeMap<String, Columns> {
     rows.into_iter().map(same).map(|row| (format!("{:?}", key(table, &row)), row)).collect()
 }
 
-/// The row in the form in which rows that count as the same are equal, wherever they come from.
+/// Brings a row into a form in which rows that count as the same are equal, whichever database they come from.
 pub(crate) fn same(table: &Table, row: Columns) -> Columns {
     let kind = |name: &str| table.find(name).map(|column| column.kind);
     row.into_iter()

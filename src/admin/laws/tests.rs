@@ -59,7 +59,7 @@ fn spoil(store: &SqliteStore, sql: &str) {
     assert_eq!(touched.unwrap_or_else(|error: StoreError| panic!("{error:?}")), 1, "{sql}");
 }
 
-/// The only fault that is found after this change.
+/// The only fault that the checker finds after this change.
 fn fault(sql: &str) -> (Fault, String) {
     let store = projected();
     spoil(&store, sql);

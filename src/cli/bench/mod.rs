@@ -1,6 +1,8 @@
-//! Measures how fast this database is: pushes and catching up, compared with the same work in hand-written SQL.
+//! `bench`: measures how fast this database is. It compares pushes and catching up with the same work in hand-written
+//! SQL.
 //!
-//! All of it happens in its own instances, tables and projection (`work`), which are removed at the end, whatever
+//! The measurement has its own instances, tables and projection (`work`), and always removes them at the end. The
+//! floors (`postgres`, `sqlite`) are the hand-written side.
 //! happens. The floors (`postgres`, `sqlite`) are the hand-written side.
 
 #[cfg(feature = "postgres")]
@@ -25,7 +27,7 @@ use crate::conninfo::{Look, look};
 use crate::engine::{HandlerConfig, ProjectionHandler};
 use work::{Account, Work};
 
-/// The same work by hand: what nobody can be faster than with as much care for the data.
+/// The same work in hand-written SQL: nothing that protects the data as well can be faster.
 trait Floor {
     /// Stores events of an instance in one transaction.
     fn push(&mut self, instance: &str, events: &[work::Event]) -> anyhow::Result<()>;
@@ -33,17 +35,17 @@ trait Floor {
     fn catch_up(&mut self, instance: &str) -> anyhow::Result<()>;
     /// All accounts, in order.
     fn accounts(&mut self) -> anyhow::Result<Vec<Account>>;
-    /// Removes its tables.
+    /// Removes the tables of this floor.
     fn remove(&mut self) -> anyhow::Result<()>;
 }
 
-/// Events in a page of a catch-up, as the engine has it by default.
+/// Events in a page of a catch-up. The engine has the same default.
 const PAGE: usize = 500;
 
 /// Instances in one trigger.
 const TOGETHER: usize = 10;
 
-/// Letters of a tag.
+/// The number of letters in a tag.
 const TAG: usize = 12;
 
 #[derive(Serialize)]
@@ -59,11 +61,11 @@ struct BenchReport {
 struct Measured {
     per_second: f64,
     by_hand_per_second: f64,
-    /// How many times as long as by hand.
+    /// Our time divided by the time of the hand-written SQL.
     ratio: f64,
 }
 
-/// Time of the two sides.
+/// The times of the two sides.
 #[derive(Default)]
 struct Times {
     ours: Duration,
@@ -90,7 +92,7 @@ pub(super) fn run(session: &mut Session<'_>, args: &BenchArgs) -> Outcome {
     }
 }
 
-/// Removes what runs that were killed left behind.
+/// Removes what killed runs left behind.
 fn clean(session: &mut Session<'_>) -> Outcome {
     let mut count = 0;
     for build in session.builds()? {
@@ -104,12 +106,12 @@ fn clean(session: &mut Session<'_>) -> Outcome {
     Ok(Ended::Fine)
 }
 
-/// What tells the names of one run from those of another one: the random end of an id.
+/// A tag that tells the names of one run from those of other runs: the random end of an id.
 fn new_tag() -> String {
     Uuid::now_v7().simple().to_string().split_off(32 - TAG)
 }
 
-/// Tags become parts of names of tables.
+/// True for a valid tag. Tags become parts of table names, so this must be strict.
 fn is_tag(text: &str) -> bool {
     text.len() == TAG && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
@@ -128,7 +130,7 @@ fn floor(session: &Session<'_>, tag: &str) -> anyhow::Result<Box<dyn Floor>> {
     anyhow::bail!("there is nothing to compare this database with in this build")
 }
 
-/// `None` when a signal ended it.
+/// Measures. `None` if a signal ended it.
 fn measure(
     session: &Session<'_>,
     work: &Work,
@@ -141,7 +143,7 @@ fn measure(
         ProjectionHandler::new(session.store.clone(), session.store.clone(), work.projection.clone(), config)?;
     handler.setup()?;
     let mut push = Times::default();
-    // In turns, so that what slows the machine down meanwhile slows both.
+    // The two sides take turns, so that anything that slows the machine down slows both.
     for (instance, events) in work.batches() {
         if stop.is_asked() {
             return Ok(None);
@@ -180,7 +182,7 @@ fn measure(
     }))
 }
 
-/// Figures of two sides that did not do the same would be worth nothing.
+/// Checks that both sides produced the same rows. Otherwise the figures would mean nothing.
 fn compare(session: &Session<'_>, work: &Work, floor: &mut dyn Floor) -> anyhow::Result<()> {
     let ours = session.store.read_rows(&work.projection, work.table()).context("reading what was caught up")?;
     let mut ours: Vec<Account> = ours.iter().map(|row| work::account(row)).collect();

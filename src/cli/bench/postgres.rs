@@ -1,4 +1,4 @@
-//! The floor on PostgreSQL: sets of rows in few statements, prepared once.
+//! The floor on PostgreSQL: it writes sets of rows in few statements, which are prepared once.
 
 use anyhow::Context;
 use postgres::{Client, Statement};
@@ -8,7 +8,7 @@ use super::{Floor, PAGE};
 
 pub(super) struct Postgres {
     db: Client,
-    /// The beginning of the names of its tables.
+    /// The prefix of its table names.
     name: String,
     prepared: Prepared,
 }
@@ -65,7 +65,7 @@ impl Postgres {
         Ok(Self { db, name, prepared })
     }
 
-    /// Applies one page; false when there was none.
+    /// Applies one page. False if there was none.
     fn page(&mut self, instance: &str) -> anyhow::Result<bool> {
         let prepared = &self.prepared;
         let mut tx = self.db.transaction()?;
@@ -96,7 +96,7 @@ impl Postgres {
     }
 }
 
-/// Changed accounts by column.
+/// Changed accounts, column by column.
 #[derive(Default)]
 struct Columns {
     ids: Vec<String>,

@@ -1,4 +1,4 @@
-//! The floor on SQLite: row by row with prepared statements, as durable as the store.
+//! The floor on SQLite: it writes row by row with prepared statements, and is as durable as the store.
 
 use anyhow::Context;
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
@@ -8,7 +8,7 @@ use super::{Floor, PAGE};
 
 pub(super) struct Sqlite {
     db: Connection,
-    /// The beginning of the names of its tables.
+    /// The prefix of its table names.
     name: String,
 }
 
@@ -30,7 +30,7 @@ impl Sqlite {
     }
 }
 
-/// Applies one page; false when there was none.
+/// Applies one page. False if there was none.
 fn page(tx: &Transaction<'_>, name: &str, instance: &str) -> anyhow::Result<bool> {
     let mut checkpoint =
         tx.prepare_cached(&format!("SELECT coalesce(max(p), 0) FROM {name}_checkpoint WHERE i = ?1"))?;

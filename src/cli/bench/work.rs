@@ -1,4 +1,4 @@
-//! What is measured: payments to accounts, whose read model holds the balances.
+//! The work that is measured: payments to accounts, and a read model with the balances.
 
 use std::collections::BTreeMap;
 
@@ -12,10 +12,10 @@ use crate::statement::{create, eq, increment, set, update};
 use crate::table::{Table, integer, text};
 use crate::value::Value;
 
-/// The beginning of the projection's name.
+/// The prefix of the projection's name.
 pub(super) const PROJECTION: &str = "bench_of_readside_";
 
-/// Events of one account, its opening with them.
+/// Events of one account, including its opening.
 const PER_ACCOUNT: usize = 10;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -101,7 +101,7 @@ impl Work {
         (0..self.instances).map(|n| format!("{SCRATCH}{}-{n:04}", self.tag)).collect()
     }
 
-    /// Batches with their instances, which take turns; in each the accounts take turns too.
+    /// Batches of events with their instances. The instances take turns, and so do the accounts in each of them.
     pub(super) fn batches(&self) -> impl Iterator<Item = (String, Vec<Event>)> + '_ {
         let events: Vec<Event> = (1..=PER_ACCOUNT)
             .flat_map(|version| (0..self.accounts).map(move |account| event(account, version)))
@@ -130,7 +130,7 @@ pub(super) fn commands(instance: &str, events: &[Event]) -> Vec<NewEvent> {
     events.iter().map(command).collect()
 }
 
-/// A row as the store reads it.
+/// Turns a row that the store has read into an account.
 pub(super) fn account(row: &[(String, Value)]) -> Account {
     let mut account = Account::default();
     for (column, value) in row {
@@ -149,15 +149,15 @@ pub(super) fn account(row: &[(String, Value)]) -> Account {
 /// What a page of events does to an account.
 #[derive(Debug, Default)]
 pub(super) struct Change {
-    /// The holder, when it is opened.
+    /// The holder, if the page opens the account.
     pub(super) holder: Option<String>,
-    /// The sum of what is paid.
+    /// The sum of the payments.
     pub(super) sum: i64,
     /// The version of the last event.
     pub(super) version: i64,
 }
 
-/// Folds a page, of which each event is account, type, version and payload.
+/// Folds a page. Each event is given as account, type, version and payload.
 pub(super) fn fold(
     events: impl Iterator<Item = anyhow::Result<(String, String, i64, String)>>,
 ) -> anyhow::Result<BTreeMap<String, Change>> {

@@ -1,4 +1,4 @@
-//! Events as they come.
+//! `events --follow`: prints events as they are pushed.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,13 +14,13 @@ use crate::query::{HeadsRequest, Query};
 /// Heads in one page.
 const PAGE: usize = 1000;
 
-/// How soon a signal is noticed.
+/// The time after which a signal is noticed.
 const NOTICE: Duration = Duration::from_millis(200);
 
-/// Between two looks at the heads when nobody tells of a push.
+/// The pause between two looks at the heads, if no notification arrives.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// How far each instance was printed.
+/// Remembers up to where each instance was printed.
 struct Follower<'a> {
     args: &'a EventsArgs,
     seen: HashMap<Arc<str>, i64>,
@@ -56,7 +56,7 @@ pub(super) fn run(session: &mut Session<'_>, args: &EventsArgs) -> Outcome {
 }
 
 impl Follower<'_> {
-    /// Counts what is there as printed.
+    /// Counts all present events as printed.
     fn skip(&mut self, session: &Session<'_>) -> anyhow::Result<()> {
         self.heads(session, |follower, instance, head| {
             follower.seen.insert(instance, head);
@@ -64,7 +64,7 @@ impl Follower<'_> {
         })
     }
 
-    /// Prints what lies between the heads and what was printed.
+    /// Prints the events between what was printed and the heads.
     fn look(&mut self, session: &mut Session<'_>) -> anyhow::Result<()> {
         let mut grown = Vec::new();
         self.heads(session, |follower, instance, head| {

@@ -11,7 +11,7 @@ use crate::cli::format::exact_moment;
 use crate::cli::output::Output;
 use crate::event::Event;
 
-/// The fields and their order are what scripts rely on, and what `readside push` reads.
+/// Scripts rely on these fields and their order, and `readside push` reads them.
 #[derive(Serialize)]
 struct EventLine<'e> {
     id: Uuid,
@@ -26,12 +26,12 @@ struct EventLine<'e> {
     created_at: String,
     creator: &'e str,
     owner: &'e str,
-    /// As it was given: no number is rounded, no key moved.
+    /// The payload as it was given: no number is rounded, and the keys keep their order.
     payload: &'e RawValue,
     metadata: &'e RawValue,
     #[serde(skip_serializing_if = "Option::is_none")]
     push_key: Option<&'e str>,
-    /// The payload to the letter, where a line cannot hold it as it is.
+    /// The exact payload, if a line cannot hold it unchanged.
     #[serde(skip_serializing_if = "Option::is_none")]
     payload_text: Option<&'e str>,
 }
@@ -41,7 +41,7 @@ pub(in crate::cli) fn print(out: &mut Output, event: &Event) -> anyhow::Result<(
     shown(event, None, false, |line| out.object(line))
 }
 
-/// An event to the letter, with its push key.
+/// An event with its exact payload and its push key.
 pub(in crate::cli) fn exact(event: &Event, push_key: Option<&str>) -> anyhow::Result<String> {
     shown(event, push_key, true, |line| Ok(serde_json::to_string(line)?))
 }
@@ -77,7 +77,7 @@ fn shown<T>(
     })
 }
 
-/// A JSON text without line breaks, which can only stand between its parts.
+/// A JSON text without line breaks. Line breaks can only stand between its parts, so a space can replace them.
 fn one_line(json: &str) -> Cow<'_, str> {
     if json.contains(['\n', '\r']) { json.replace(['\n', '\r'], " ").into() } else { json.into() }
 }

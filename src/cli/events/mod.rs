@@ -1,4 +1,4 @@
-//! Events as JSON lines: those that are there, or those that come.
+//! `events`: prints events as JSON lines, stored ones or new ones.
 
 mod follow;
 mod line;
@@ -12,13 +12,13 @@ use crate::query::{Query, SubQuery};
 /// Adds a value to a condition.
 type Add = fn(SubQuery, &str) -> SubQuery;
 
-/// Events in memory, at most.
+/// The largest number of events in memory.
 const PAGE: usize = 500;
 
-/// Bytes of events in memory, at most, unless one event has more.
+/// The largest number of bytes of events in memory, unless one event has more.
 const BYTES: usize = 8 << 20;
 
-/// If the user gives no limit.
+/// The default limit.
 const LIMIT: usize = 100;
 
 pub(super) fn run(session: &mut Session<'_>, args: &EventsArgs) -> Outcome {
@@ -38,7 +38,7 @@ pub(super) fn run(session: &mut Session<'_>, args: &EventsArgs) -> Outcome {
     Ok(Ended::Fine)
 }
 
-/// Prints what a query finds, in pages; returns how many.
+/// Prints what a query finds, page by page. Returns how many events it printed.
 fn pages(session: &mut Session<'_>, mut query: Query, most: usize) -> anyhow::Result<usize> {
     let mut left = most;
     while left > 0 {

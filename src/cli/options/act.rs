@@ -1,4 +1,4 @@
-//! Arguments of what is done about projections.
+//! Arguments of commands that act on projections.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Arguments that several commands share: who acts and why, and how long an answer is waited for.
+//! Arguments that several commands share: who acts and why, and how long to wait for an answer.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Arguments of what is done to the data.
+//! Arguments of commands that act on the data.
 
 use std::path::PathBuf;
 use std::time::SystemTime;

@@ -1,4 +1,4 @@
-//! Arguments of looks.
+//! Arguments of commands that only look.
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};

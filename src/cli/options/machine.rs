@@ -1,4 +1,4 @@
-//! Arguments of what concerns the database and the shell.
+//! Arguments of commands for the database and the shell.
 
 use clap::Args;
 

@@ -1,4 +1,4 @@
-//! What can be asked on the command line. The texts here are the help.
+//! The arguments of the command line. The comments on them are the text of the help.
 #![expect(clippy::doc_markdown, reason = "these are texts for people, not for rustdoc")]
 
 mod act;

@@ -1,4 +1,4 @@
-//! Lines that are stored together.
+//! A batch of lines that are stored together.
 
 use std::collections::HashSet;
 
@@ -11,26 +11,26 @@ use crate::cli::database::Store;
 use crate::error::PushError;
 use crate::event::NewEvent;
 
-/// How often a push is repeated of which the outcome is not known, or for which others left no room.
+/// How often a push is tried, if its outcome is unknown or if other pushes kept it from its locks.
 const TRIES: u32 = 5;
 
-/// What helps where an event brings a key that does not fit.
+/// What helps if the key of a `CloudEvent` cannot be used.
 const BY_LINES: &str = "; its `source` and `id` make a push key, so that it is stored once: shorten them, or give --key-prefix, \
      which makes the keys of the numbers of lines";
 
-/// Commands with the numbers of their lines; never empty when it is stored.
+/// Events with the numbers of their lines. A batch that is stored is never empty.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     commands: Vec<NewEvent>,
     lines: Vec<u64>,
     bytes: usize,
-    /// Those of its events, by instance. All of them bear one, or none does.
+    /// The push keys of its events, by instance. Either all events have one, or none has.
     keys: HashSet<(String, String)>,
-    /// They keep what they were elsewhere.
+    /// True if the events keep the ids, times and versions of their lines.
     keep: bool,
 }
 
-/// A line as a new event.
+/// A line, read as a new event.
 #[derive(Debug)]
 pub(super) struct Read {
     command: NewEvent,
@@ -39,7 +39,7 @@ pub(super) struct Read {
 }
 
 impl Read {
-    /// With a prefix its push key is that and the number of the line.
+    /// Reads a line. With a prefix, the push key is the prefix and the number of the line.
     pub(super) fn line(line: &Line, defaults: &Defaults<'_>, key_prefix: Option<&str>) -> anyhow::Result<Self> {
         let text = std::str::from_utf8(&line.bytes).context("it is not valid UTF-8")?.trim_ascii_end();
         let mut command = command(text, defaults)?;
@@ -48,7 +48,7 @@ impl Read {
         }
         command.check(0).map_err(|error| {
             let hint = match &error {
-                // Without a prefix, what is a key was made of a `CloudEvent`.
+                // Without a prefix, only a `CloudEvent` gives an event a push key.
                 PushError::Invalid { field: "push key", .. } if key_prefix.is_none() => BY_LINES,
                 _ => "",
             };
@@ -62,23 +62,23 @@ impl Read {
     }
 }
 
-/// Why a batch was not stored, or not all of it.
+/// Why a batch was not stored, or only in part.
 #[derive(Debug)]
 pub(super) struct Refused {
-    /// The line that is at fault, if that is known.
+    /// The line that is at fault, if it is known.
     pub(super) line: Option<u64>,
-    /// Events of the batch that are stored nevertheless: those that a repeated import had stored before.
+    /// How many events of the batch are stored nevertheless. An earlier run of the same import stored them.
     pub(super) stored: usize,
-    /// How many of these were there already.
+    /// How many of these were stored before.
     pub(super) repeated: usize,
     /// Why.
     pub(super) error: anyhow::Error,
-    /// True when it may be stored nevertheless, and a repetition would store it twice.
+    /// True if the batch may be stored nevertheless, so that a repetition could store it twice.
     pub(super) unknown: bool,
 }
 
 impl Batch {
-    /// An empty one.
+    /// An empty batch.
     pub(super) fn of(keep: bool) -> Self {
         Self { keep, ..Self::default() }
     }
@@ -99,8 +99,8 @@ impl Batch {
         self.lines.last().copied().unwrap_or(0)
     }
 
-    /// False for what has to wait until this batch is stored: a push has a key for each event or for none, and two under one
-    /// key would both be stored.
+    /// False for a line that has to wait until this batch is stored. In one push, either all events have a key or
+    /// none has. Two events with the same key would both be stored.
     pub(super) fn takes(&self, read: &Read) -> bool {
         match read.key() {
             _ if self.commands.is_empty() => true,
@@ -116,12 +116,13 @@ impl Batch {
         self.bytes += read.bytes;
     }
 
-    /// True when it can be repeated.
+    /// True if the push can be repeated without storing anything twice.
     fn is_keyed(&self) -> bool {
         !self.keys.is_empty()
     }
 
-    /// Stores all of it, or nothing; of a repeated import what is not stored yet. Returns how many were there already.
+    /// Stores the whole batch or nothing. If an earlier run has stored a part, it stores the rest. Returns how many
+    /// events were stored before.
     pub(super) fn store(&self, store: &dyn Store) -> Result<usize, Refused> {
         match self.push(store, &self.commands) {
             Ok(repeated) => Ok(if repeated { self.len() } else { 0 }),
@@ -131,7 +132,7 @@ impl Batch {
         }
     }
 
-    /// Stores what is not stored, in ever smaller parts.
+    /// Stores the missing events, in ever smaller parts.
     fn store_halves(&self, store: &dyn Store) -> Result<usize, Refused> {
         let (mut parts, mut stored, mut repeated) = (vec![self.commands.as_slice()], 0, 0);
         while let Some(part) = parts.pop() {
@@ -150,7 +151,8 @@ impl Batch {
         Ok(repeated)
     }
 
-    /// Pushes; again when that may help and cannot store anything twice. True when all of it was there already.
+    /// Pushes, and tries again if that may help and cannot store anything twice. True if all events were stored
+    /// before.
     fn push(&self, store: &dyn Store, commands: &[NewEvent]) -> Result<bool, PushError> {
         let mut tries = 1;
         loop {
@@ -194,7 +196,7 @@ impl Batch {
     }
 }
 
-/// What is wrong with an event, without the number that it has in its push.
+/// What is wrong with an event, without its number in the push.
 fn reason(error: &PushError) -> String {
     match error {
         PushError::Invalid { field, source, .. } => {

@@ -1,4 +1,4 @@
-//! A `CloudEvent` 1.0 in its JSON form as a new event.
+//! Reads a `CloudEvent` 1.0 in JSON as a new event.
 
 use std::collections::BTreeMap;
 
@@ -50,7 +50,7 @@ pub(super) fn command(text: &str, defaults: &Defaults<'_>) -> anyhow::Result<New
     let aggregate_type = aggregate_type.context(
         "it is a CloudEvent without the extension `aggregatetype`; add it, or give --aggregate-type for all such lines",
     )?;
-    // An empty one is the system instance.
+    // An empty name is the system instance.
     let instance = attributes.any_text("instance")?.or_else(|| defaults.instance.map(str::to_owned));
     let instance = instance.context(
         "it is a CloudEvent without the extension `instance`; add it, or give --instance for all such lines",
@@ -85,18 +85,18 @@ pub(super) fn command(text: &str, defaults: &Defaults<'_>) -> anyhow::Result<New
     Ok(command)
 }
 
-/// An event that comes again has source and id of the first time, and no other event has both.
+/// A repeated event has the same source and id as the first time, and no other event has both.
 fn key(source: &str, id: &str) -> anyhow::Result<String> {
     Ok(format!("ce:{}", serde_json::to_string(&[source, id])?))
 }
 
-/// The text of an attribute, `None` if it is null. Attributes hold no arrays and objects.
+/// The text of an attribute, `None` if it is null. Attributes hold no arrays and no objects.
 fn plain(name: &str, raw: &RawValue) -> anyhow::Result<Option<String>> {
     match serde_json::from_str(raw.get())? {
         Value::Null => Ok(None),
         Value::String(text) => Ok(Some(text)),
         Value::Bool(truth) => Ok(Some(truth.to_string())),
-        // As it is written: no number is rounded.
+        // The digits stay as they are, so no number is rounded.
         Value::Number(_) => Ok(Some(raw.get().to_owned())),
         Value::Array(_) | Value::Object(_) => bail!("its attribute `{name}` is an array or an object"),
     }

@@ -1,8 +1,8 @@
-//! What both forms of a line share: what is given for it, and why one is refused.
+//! What both forms of a line share: the defaults for what a line does not say, and the reason for refusing a line.
 
 use serde_json::error::Category;
 
-/// What stands in for what a line does not say.
+/// The values for what a line does not say.
 #[derive(Debug, Default)]
 pub(in crate::cli) struct Defaults<'a> {
     pub(in crate::cli) instance: Option<&'a str>,
@@ -11,7 +11,7 @@ pub(in crate::cli) struct Defaults<'a> {
     pub(in crate::cli) keep: bool,
 }
 
-/// The decoder's words with the place in the line; to it, each line is a text by itself.
+/// The words of the decoder and the place in the line. The decoder counts each line as a separate text.
 pub(super) fn reason(error: &serde_json::Error) -> anyhow::Error {
     let said = error.to_string();
     let said = said.split(" at line ").next().unwrap_or(&said);

@@ -1,4 +1,4 @@
-//! A line of JSON as a new event.
+//! Reads a line of JSON as a new event.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +15,7 @@ use crate::event::{Expected, NewEvent, Unique};
 use crate::plain::plain;
 use crate::value::{MAX_JSON_DEPTH, parse_time};
 
-/// An event as `readside events` prints it, with what is expected of the store.
+/// An event as `readside events` prints it, and what the push expects of the store.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Line<'l> {
@@ -37,7 +37,7 @@ struct Line<'l> {
     #[serde(default, deserialize_with = "headers")]
     metadata: Headers,
     push_key: Option<String>,
-    /// In place of the payload, which it is to the letter.
+    /// The exact payload, in place of `payload`.
     payload_text: Option<String>,
     expected: Option<ExpectedText>,
     #[serde(default)]
@@ -74,7 +74,7 @@ enum UniqueText {
     RemoveAll,
 }
 
-/// The members of an object, each with the text of its value, as often as they stand there.
+/// The members of an object in their order, duplicates included, each with the text of its value.
 struct Members<'l>(Vec<(Cow<'l, str>, &'l RawValue)>);
 
 impl<'de: 'l, 'l> Deserialize<'de> for Members<'l> {
@@ -99,12 +99,12 @@ impl<'de: 'l, 'l> Deserialize<'de> for Members<'l> {
     }
 }
 
-/// Without a copy where nothing is escaped.
+/// A name, without a copy if it has no escapes.
 #[derive(Deserialize)]
 struct Name<'l>(#[serde(borrow)] Cow<'l, str>);
 
-/// A member that stands in one object twice, in words, looked for as deep as events may be nested, but not within one member.
-/// Decoders take the last one or the first one, each without a word.
+/// Finds a member that stands twice in one object, and describes it. It searches as deep as events may be nested, but
+/// not inside the member `but`. Decoders would silently take the first or the last one.
 fn twice(members: &Members<'_>, path: &str, but: Option<&str>, depth: usize) -> Option<String> {
     let mut names = BTreeSet::new();
     if let Some((name, _)) = members.0.iter().find(|(name, _)| !names.insert(name.as_ref())) {
@@ -117,7 +117,7 @@ fn twice(members: &Members<'_>, path: &str, but: Option<&str>, depth: usize) -> 
 }
 
 fn twice_within(value: &RawValue, path: &dyn Fn() -> String, depth: usize) -> Option<String> {
-    // What is no JSON, or too deep, is refused by who decodes it.
+    // A text that is no JSON, or is nested too deep, is refused later by its decoder.
     let depth = depth.checked_sub(1)?;
     match value.get().as_bytes().first() {
         Some(b'{') => twice(&serde_json::from_str(value.get()).ok()?, &path(), None, depth),
@@ -129,7 +129,7 @@ fn twice_within(value: &RawValue, path: &dyn Fn() -> String, depth: usize) -> Op
     }
 }
 
-/// A value that is there, also when it is null, which is not the same as absent.
+/// A value that is present, even if it is null. Null is not the same as absent.
 fn given<'de: 'l, 'l, D: Deserializer<'de>>(decoder: D) -> Result<Option<&'l RawValue>, D::Error> {
     <&RawValue>::deserialize(decoder).map(Some)
 }
@@ -161,7 +161,7 @@ pub(in crate::cli) fn command(text: &str, defaults: &Defaults<'_>) -> anyhow::Re
     }
     let members: Members<'_> = serde_json::from_str(text).map_err(|error| reason(&error))?;
     let is_cloud = members.0.iter().any(|(name, _)| name == "specversion");
-    // Payloads come back as they were given, so what is printed has to be taken, whatever a payload holds.
+    // Whatever a printed payload holds, the push must accept it, so that payloads come back unchanged.
     let given = (!is_cloud).then_some("payload");
     if let Some(found) = twice(&members, "", given, MAX_JSON_DEPTH) {
         bail!("no event: {found}; which of them counts cannot be told");
@@ -190,7 +190,7 @@ pub(in crate::cli) fn command(text: &str, defaults: &Defaults<'_>) -> anyhow::Re
         Headers::Given(ref metadata) => {
             command = metadata.iter().fold(command, |command, (name, value)| command.metadata(name, value));
         }
-        // So an erased event is printed.
+        // This is how an erased event is printed.
         Headers::Null if line.payload.is_some_and(|payload| payload.get() == "null") => command = command.redacted(),
         Headers::Null => {
             bail!("its `metadata` is null, which marks an erased event, and its `payload` is not null; leave it out")
@@ -205,7 +205,7 @@ pub(in crate::cli) fn command(text: &str, defaults: &Defaults<'_>) -> anyhow::Re
     Ok(line.unique.into_iter().fold(command, |command, change| command.unique(change.read())))
 }
 
-/// The event with id and time as they are printed, to be stored with the version that is printed.
+/// The event with its printed id and time, to be stored with its printed version.
 fn kept(mut command: NewEvent, line: &Line<'_>) -> anyhow::Result<NewEvent> {
     let at = line.created_at.context("it has no `created_at`, which --keep-times keeps")?;
     let at = serde_json::from_str::<String>(at.get()).ok().and_then(|text| parse_time(&text));

@@ -1,4 +1,5 @@
-//! Events from JSON lines: `source` reads lines, `line` and `cloud` make new events of them, `batch` stores these.
+//! `push`: stores events from JSON lines. `source` reads lines, `line` and `cloud` turn them into new events, and
+//! `batch` stores these.
 
 mod batch;
 mod cloud;
@@ -21,21 +22,21 @@ pub(super) use defaults::Defaults;
 pub(super) use line::command;
 pub(super) use source::{Next, Source};
 
-/// A batch of large lines is stored before it is full.
+/// A batch with this many bytes is stored before it is full.
 const BYTES: usize = 32 << 20;
 
-/// How soon a signal is noticed.
+/// The time after which a signal is noticed.
 const NOTICE: Duration = Duration::from_millis(100);
 
-/// What came is stored when nothing follows for this long.
+/// If no line follows within this time, the lines so far are stored.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// What was stored.
+/// What a push stored.
 #[derive(Debug, Default, Serialize)]
 struct PushReport {
-    /// All that are stored now.
+    /// All events of the lines that are stored now.
     events: u64,
-    /// Those of them that an earlier import had stored.
+    /// How many of them an earlier run had stored.
     repeated: u64,
     /// The last line that is stored.
     last_line: u64,
@@ -48,11 +49,11 @@ struct PushReport {
     first_line: u64,
 }
 
-/// Why it went no further.
+/// Why a push went no further.
 struct Wrong {
     line: Option<u64>,
     why: String,
-    /// The lines that are not stored, if that is known.
+    /// The first line that is not stored. With `unknown_to`, the outcome of the lines from here to there is unknown.
     from: u64,
     unknown_to: Option<u64>,
 }
@@ -120,7 +121,7 @@ fn push(
     }
 }
 
-/// A line that cannot be read: nothing of its batch is stored.
+/// The end of a push at a line that cannot be read. Nothing of its batch is stored.
 fn wrong(batch: &Batch, next: u64, line: Option<u64>, error: &anyhow::Error) -> Wrong {
     let from = if batch.len() == 0 { next } else { batch.first_line() };
     Wrong { line, why: crate::error::chain(error.as_ref()), from, unknown_to: None }
@@ -202,7 +203,7 @@ fn failed(session: &mut Session<'_>, args: &PushArgs, mut report: PushReport, wr
     if session.out.is_json() {
         report.wrong_line = wrong.line;
         report.error = Some(error.clone());
-        // What is said on standard error tells the same, so an output that takes nothing is no matter.
+        // Standard error says the same, so a failing output does not matter.
         let _ = session.out.object(&report).and_then(|()| session.out.flush());
     }
     let stored = if args.dry_run { "nothing".to_owned() } else { stored(&report) };

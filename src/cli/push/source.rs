@@ -8,13 +8,13 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-/// The longest line; a payload may be long, but not without end.
+/// The limit for one line. A payload may be long, but not without end.
 const LONGEST: usize = 256 << 20;
 
-/// Lines that are read ahead.
+/// How many lines are read ahead.
 const AHEAD: usize = 16;
 
-/// The size of one part of the room for lines read ahead, in bytes. A longer line waits until the others are taken.
+/// The size in bytes of one part of the room for lines read ahead. A line that needs more parts than are free waits.
 const PART: usize = 1 << 20;
 
 /// A line that is not blank.
@@ -23,7 +23,7 @@ pub(in crate::cli) struct Line {
     /// Counted from 1.
     pub(in crate::cli) number: u64,
     pub(in crate::cli) bytes: Vec<u8>,
-    /// Bytes of the source up to its end.
+    /// The number of bytes of the source up to the end of the line.
     pub(in crate::cli) end: u64,
 }
 
@@ -31,24 +31,24 @@ pub(in crate::cli) struct Line {
 #[derive(Debug)]
 pub(in crate::cli) enum Next {
     Line(Line),
-    /// No line yet.
+    /// No line has come yet.
     Nothing,
     End,
 }
 
-/// Lines are read by their own thread, since nothing ends the wait for standard input. It ends with its input, or with
-/// the process.
+/// Reads lines on its own thread, because nothing can interrupt a wait for standard input. The thread ends with its
+/// input, or with the process.
 #[derive(Debug)]
 pub(in crate::cli) struct Source {
     lines: Receiver<anyhow::Result<Line>>,
-    /// Holds a token for each part of what was read ahead.
+    /// Holds a token for each used part of the room for lines read ahead.
     room: Receiver<()>,
-    /// Of the file, if it is one.
+    /// The length of the file, if the source is a file.
     pub(in crate::cli) length: Option<u64>,
 }
 
 impl Source {
-    /// Opens a file; standard input without one, or for `-`.
+    /// Opens a file. Without a file, or for `-`, it reads standard input.
     pub(in crate::cli) fn open(file: Option<&Path>) -> anyhow::Result<Self> {
         let Some(path) = file.filter(|path| *path != Path::new("-")) else {
             return Self::start(BufReader::new(io::stdin()), None);
@@ -72,7 +72,7 @@ impl Source {
         match self.lines.recv_timeout(wait) {
             Ok(line) => {
                 let line = line?;
-                // All of them were put there before the line was sent.
+                // The thread put all tokens of the line there before it sent the line.
                 self.room.try_iter().take(line.parts()).for_each(|()| {});
                 Ok(Next::Line(line))
             }
@@ -83,7 +83,7 @@ impl Source {
 }
 
 impl Line {
-    /// The part of the room for lines ahead that it uses.
+    /// How many parts of the room for lines read ahead this line uses.
     fn parts(&self) -> usize {
         self.bytes.len().div_ceil(PART).clamp(1, AHEAD)
     }
@@ -105,7 +105,7 @@ fn read_all(mut reader: impl BufRead, send: &Sender<anyhow::Result<Line>>, take:
     }
 }
 
-/// None at the end.
+/// Reads a line. `None` at the end.
 fn read_line(reader: &mut impl BufRead, number: u64, end: &mut u64) -> anyhow::Result<Option<Line>> {
     let mut bytes = Vec::new();
     let read = reader.take(LONGEST as u64 + 1).read_until(b'\n', &mut bytes);
@@ -115,7 +115,7 @@ fn read_line(reader: &mut impl BufRead, number: u64, end: &mut u64) -> anyhow::R
         return Ok(None);
     }
     *end += read as u64;
-    // Files that begin with this mark may have been put one behind the other.
+    // Files that begin with a byte order mark may have been concatenated, so any line may have one.
     if bytes.starts_with(b"\xef\xbb\xbf") {
         bytes.drain(..3);
     }
@@ -126,7 +126,7 @@ fn read_line(reader: &mut impl BufRead, number: u64, end: &mut u64) -> anyhow::R
 mod tests {
     use super::*;
 
-    /// Gives out zeros and line breaks, and counts.
+    /// A source of zeros and line breaks that counts what was read.
     struct Counted(std::sync::Arc<std::sync::atomic::AtomicUsize>);
 
     const LENGTH: usize = 4 * PART;
@@ -146,7 +146,7 @@ mod tests {
         }
     }
 
-    // Not by lines alone: sixteen large ones may be all there is of memory.
+    // Lines alone are no bound: sixteen large ones could fill the memory.
     #[test]
     fn what_is_read_ahead_is_bounded_by_bytes() {
         use std::sync::atomic::Ordering;
@@ -154,7 +154,7 @@ mod tests {
         let read = std::sync::Arc::default();
         let source = Source::start(BufReader::new(Counted(std::sync::Arc::clone(&read))), None).unwrap();
         for number in 1..=5_u64 {
-            // The thread reads until it finds no more room.
+            // The thread reads until there is no more room.
             let until = std::time::Instant::now() + Duration::from_mins(1);
             while !source.room.is_full() && std::time::Instant::now() < until {
                 std::thread::park_timeout(Duration::from_millis(2));

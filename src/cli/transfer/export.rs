@@ -1,4 +1,4 @@
-//! All of an instance into a file.
+//! `export`: writes a whole instance into a file.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, ErrorKind, Write};
@@ -33,7 +33,7 @@ pub(in crate::cli) fn export(session: &mut Session<'_>, args: &ExportArgs) -> Ou
     })?;
     let outcome = write(session, args, file);
     if outcome.is_err() {
-        // A part of an export is of no use.
+        // A part of an export is useless.
         let _ = std::fs::remove_file(&args.file);
     }
     let Manifest { events, unique_values, .. } = outcome?;
@@ -50,7 +50,7 @@ pub(in crate::cli) fn export(session: &mut Session<'_>, args: &ExportArgs) -> Ou
     Ok(Ended::Fine)
 }
 
-/// One that its owner alone can read: it holds payloads.
+/// Creates a file that only its owner can read, because it holds payloads.
 fn create(path: &Path) -> std::io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);

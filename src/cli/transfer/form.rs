@@ -1,5 +1,5 @@
-//! The lines of an export: what it is, its events, its unique values, and at the end the numbers of both, without which
-//! it was cut short.
+//! The lines of an export: a header, the events, the unique values, and at the end the numbers of both. A file
+//! without this last line was cut short.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use crate::cli::stop::Stop;
 use crate::event::NewEvent;
 use crate::value::{check_text, time_text};
 
-/// The form that this code writes and reads.
+/// The version of the format that this code writes and reads.
 pub(super) const FORMAT: u32 = 1;
 
-/// How soon a signal is noticed.
+/// The time after which a signal is noticed.
 const NOTICE: Duration = Duration::from_millis(100);
 
 /// The first line.
@@ -25,16 +25,16 @@ const NOTICE: Duration = Duration::from_millis(100);
 #[serde(deny_unknown_fields)]
 pub(super) struct Header {
     pub(super) readside_export: u32,
-    /// Tells this export from all others.
+    /// Identifies this export.
     pub(super) export: Uuid,
-    /// Version of the schema of the store that it comes from.
+    /// The version of the schema of the store that wrote it.
     pub(super) schema: i64,
     pub(super) instance: String,
     pub(super) events: u64,
     pub(super) unique_values: u64,
 }
 
-/// The form of a file, whatever else it holds.
+/// Reads only the format version of a file.
 #[derive(Deserialize)]
 struct Form {
     readside_export: Option<u32>,
@@ -68,7 +68,7 @@ pub(super) struct Counts {
     pub(super) unique_values: u64,
 }
 
-/// What a line brings.
+/// What a line holds.
 pub(super) enum Item {
     Event(Box<NewEvent>, usize),
     Unique(String, String),
@@ -82,7 +82,7 @@ pub(super) struct Export<'a> {
 }
 
 impl<'a> Export<'a> {
-    /// Reads the first line; `known` is the newest schema that this code knows.
+    /// Reads the first line. `known` is the newest schema that this code knows.
     pub(super) fn open(path: &'a Path, known: i64, stop: &Stop) -> anyhow::Result<Option<Self>> {
         ensure!(path != Path::new("-"), "an import reads its file twice, which standard input cannot be: name a file");
         let source = Source::open(Some(path))?;
@@ -107,8 +107,7 @@ impl<'a> Export<'a> {
         Ok(Some(Self { path, source, header }))
     }
 
-    /// Hands out all that it holds, once it is checked; each line comes after those before it were taken. False when a
-    /// signal ended that.
+    /// Checks each line and passes its content on, one by one in order. False if a signal ended it.
     pub(super) fn walk(
         &self,
         instance: &str,
@@ -160,7 +159,7 @@ impl<'a> Export<'a> {
         Ok(event)
     }
 
-    /// The next line; `None` when a signal ended the wait for it.
+    /// The next line. `None` if a signal ended the wait for it.
     fn line(&self, stop: &Stop) -> anyhow::Result<Option<(u64, String)>> {
         let line = next(&self.source, stop)?;
         if line.is_none() && !stop.is_asked() {
@@ -181,7 +180,7 @@ fn no_export(why: &str) -> anyhow::Error {
     )
 }
 
-/// None at the end, and when a signal asks for it.
+/// `None` at the end, and if a signal asked the command to end.
 fn next(source: &Source, stop: &Stop) -> anyhow::Result<Option<(u64, String)>> {
     loop {
         if stop.is_asked() {

@@ -1,4 +1,4 @@
-//! An instance from a file: read once to check it, then once more to store it.
+//! `import`: makes an instance from a file. It reads the file once to check it, and once more to store it.
 
 use anyhow::{Context, ensure};
 use serde::Serialize;
@@ -13,30 +13,30 @@ use crate::cli::{Ended, Outcome, Session};
 use crate::db::{ImportError, Manifest};
 use crate::event::NewEvent;
 
-/// Of one transaction.
+/// The limits of one transaction.
 const EVENTS: usize = 1000;
 const BYTES: usize = 8 << 20;
 
 #[derive(Debug, Serialize)]
 struct ImportReport<'a> {
     instance: &'a str,
-    /// All that are there now.
+    /// All events of the file that are stored now.
     events: u64,
-    /// Those of them that an import had stored that was cut off.
+    /// How many of them an earlier import had stored before it was cut off.
     repeated: u64,
     unique_values: u64,
     complete: bool,
 }
 
-/// An import under way.
+/// An import in progress.
 struct Import<'s> {
     session: &'s Session<'s>,
     instance: &'s str,
-    /// All is there already, and only looked at.
+    /// True if everything is stored already, so that the file is only compared.
     is_complete: bool,
     /// Events that were stored before this process began.
     repeated: u64,
-    /// Events that were gone through.
+    /// Events of the file so far.
     seen: u64,
     stored: u64,
     unique_values: u64,
@@ -132,7 +132,8 @@ impl Import<'_> {
             return Ok(());
         }
         if self.seen == self.repeated {
-            // What is there is a beginning of this file when the last event of it is the same.
+            // If the last stored event is the event at this place of the file, the stored events are a beginning of
+            // this file.
             let exists = ImportError::Exists { instance: self.instance.to_owned(), events: self.repeated };
             ensure!(event.id == self.head, exists);
             return Ok(());

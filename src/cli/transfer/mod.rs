@@ -1,4 +1,4 @@
-//! An instance as a file: `export` writes it, `import` stores it, `form` says what its lines are.
+//! An instance as a file: `export` writes it, `import` stores it, and `form` defines its lines.
 
 mod export;
 mod form;

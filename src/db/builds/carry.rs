@@ -1,8 +1,8 @@
-//! What people hung on the tables that readers see goes to those that take their place.
+//! Carries what people added to the tables that readers see over to the tables that take their place.
 //!
-//! What the new tables can have beforehand they get when their build begins, and again in the switch, where it may be more;
-//! so the work is not done in vain where something cannot be had. What acts, or can be, on one table at a time moves in
-//! the switch.
+//! The new tables get what they can have beforehand when their build begins. So no build is filled in vain if they
+//! cannot have something. The switch does it again, because people may have added more. What can act, or exist, on only
+//! one table at a time moves in the switch.
 
 use super::losses::{self, Losses};
 use super::stored::Stored;
@@ -30,7 +30,7 @@ pub(super) fn pairs(conn: &mut dyn Conn, live: &Stored, new: &Stored) -> Result<
     Ok(pairs)
 }
 
-/// Gives the new tables what they can have while readers see the old ones, and finds what they never will.
+/// Gives the new tables what they can have while readers see the old ones, and finds what they can never have.
 pub(super) fn prepare(conn: &mut dyn Conn, live: &Stored, new: &Stored) -> Result<Losses, SwitchError> {
     let mut losses = Losses::default();
     let (pairs, catalogue) = (pairs(conn, live, new)?, conn.catalogue());
@@ -55,7 +55,7 @@ pub(super) fn prepare(conn: &mut dyn Conn, live: &Stored, new: &Stored) -> Resul
     outcome.map(|()| losses)
 }
 
-/// What of the service's own is of no use any more that was before.
+/// The service's own objects that work now and would no longer work.
 pub(super) fn breaks(
     conn: &mut dyn Conn,
     before: Option<Vec<(String, String)>>,
@@ -70,7 +70,7 @@ pub(super) fn breaks(
     Ok(())
 }
 
-/// What touches nothing but the new tables.
+/// Carries over what touches nothing but the new tables.
 pub(super) fn give(conn: &mut dyn Conn, pairs: &[TablePair], losses: &mut Losses) -> Result<(), StoreError> {
     for pair in pairs {
         let steps = conn.catalogue().carried(conn, pair)?;
@@ -88,8 +88,8 @@ fn stays(conn: &mut dyn Conn, pairs: &[TablePair], losses: &mut Losses) -> Resul
     Ok(())
 }
 
-/// Moves what is on one table at a time, or stands on it, while nobody reads from both. Gives what is to follow once the
-/// new tables have the names of the old ones.
+/// Moves what can be on only one table at a time, or depends on it, while nobody reads from either table. Returns the
+/// steps to take once the new tables have the names of the old ones.
 pub(super) fn hand_over(
     conn: &mut dyn Conn,
     pairs: &[TablePair],

@@ -1,4 +1,5 @@
-//! How two builds differ: the set difference on their primary keys, both at the same position of each instance.
+//! How two builds differ: the rows of each that the other lacks, by primary key, both at the same position of each
+//! instance.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -212,7 +213,7 @@ impl Rows<'_> {
         common.map(part).collect::<Vec<_>>().join(" OR ")
     }
 
-    /// Counts the rows and keeps some of them.
+    /// Counts the rows and keeps some of them as samples.
     fn difference(
         &self,
         conn: &mut dyn Conn,
@@ -245,7 +246,7 @@ impl Rows<'_> {
         Ok(count)
     }
 
-    /// The row as every report shows one.
+    /// The row in the form in which every report shows rows.
     fn shown(&self, conn: &dyn Conn, row: Row, (stored, columns): (&Stored, &[CatalogColumn])) -> JsonRow {
         let value = |(value, column): (Value, &CatalogColumn)| {
             let kind = stored.kind(self.table, &column.name);

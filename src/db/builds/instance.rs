@@ -1,4 +1,4 @@
-//! Single instances of a build: exchanged for those of another one, or emptied.
+//! Single instances of a build: exchanges them for those of another build, or empties them.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -76,8 +76,8 @@ pub(in crate::db) fn exchange(
     Ok(())
 }
 
-/// What is removed must not come back from a build. A removal that begins later waits for this transaction's lock of the
-/// state, or this one finds it.
+/// A removed instance must not come back from a build. A removal that begins later waits for this transaction's lock of
+/// the state; one that began earlier is found here.
 fn check_open(conn: &mut dyn Conn, instance: &Arc<str>) -> Result<(), StoreError> {
     let dialect = conn.dialect();
     let sql = format!("SELECT 1 FROM {} WHERE instance_id = $1 AND closed_at IS NOT NULL", dialect.table("instances"));
@@ -110,22 +110,23 @@ fn copy_rows(
     Ok(())
 }
 
-/// Which rows the database refused.
+/// Which rows the database refused to change.
 enum Unmerged {
-    /// Those that have to go.
+    /// Rows that have to go.
     Goes(StoreError),
-    /// Those that come or change.
+    /// Rows that are added or changed.
     Changes(StoreError),
 }
 
-/// Rows that stay are changed in place: what refers to them is none the wiser. Those that go are deleted, which is where a
-/// foreign key refuses. Where rows take over values from each other that have to be unique, those to which nobody refers make
-/// room first.
+/// Changes rows that stay in place, so what refers to them does not notice. Deletes rows that go, which a foreign key
+/// may refuse. If rows take over unique values from each other, this first deletes the rows that no other row refers
+/// to, to make room.
 fn merge_rows(conn: &mut dyn Conn, build: &Projection, live: &Projection, instance: &Arc<str>) -> Result<(), Unmerged> {
     let mut go = || {
         conn.batch(losses::BEGIN)?;
         match delete_gone(conn, build, live, instance) {
-            // A row of the projection's own may hold on to one that goes, and refer to another one afterwards.
+            // Another row of the projection may still refer to a row that goes, and refer to a different one
+            // afterwards.
             Err(error) if error.kind() == StoreErrorKind::Constraint => conn.batch(losses::UNDO)?,
             other => return other.and_then(|()| conn.batch(losses::KEEP)),
         }
@@ -145,7 +146,7 @@ fn merge_rows(conn: &mut dyn Conn, build: &Projection, live: &Projection, instan
     change().map_err(Unmerged::Changes)
 }
 
-/// Rows of the live build that are not in the other one.
+/// Deletes the rows of the live build that the other build lacks.
 fn delete_gone(
     conn: &mut dyn Conn,
     build: &Projection,
@@ -169,7 +170,7 @@ fn delete_gone(
     Ok(())
 }
 
-/// Rows of the live build to which no other row refers, of whichever table.
+/// Deletes the rows of the live build that no row of any table refers to.
 fn delete_free(conn: &mut dyn Conn, live: &Projection, instance: &Arc<str>) -> Result<(), StoreError> {
     let of = sql::quote(INSTANCE_COLUMN);
     for table in live.tables().iter().rev() {
@@ -187,7 +188,7 @@ fn delete_free(conn: &mut dyn Conn, live: &Projection, instance: &Arc<str>) -> R
     Ok(())
 }
 
-/// Rows of the build come to the live one, or change what it has under their keys.
+/// Adds the rows of the build to the live one, or changes the rows there that have their keys.
 fn upsert_all(
     conn: &mut dyn Conn,
     build: &Projection,
@@ -218,7 +219,7 @@ fn key(table: &Table) -> Vec<String> {
     std::iter::once(INSTANCE_COLUMN).chain(table.primary_key.iter().map(String::as_str)).map(sql::quote).collect()
 }
 
-/// Foreign keys of the service's own that refer to the tables of a build.
+/// The service's own foreign keys that refer to the tables of a build.
 pub(in crate::db) fn referring(conn: &mut dyn Conn, projection: &Projection) -> Result<Vec<String>, StoreError> {
     let projection = placed(conn, projection)?;
     Ok(of_tables(conn, &projection)?.into_iter().map(|key| key.what).collect())
@@ -228,7 +229,7 @@ fn in_words(referring: &[Reference]) -> String {
     referring.iter().map(|key| key.what.as_str()).collect::<Vec<_>>().join(", ")
 }
 
-/// The same of a projection that is placed.
+/// As [`referring`], for a projection whose schema is known.
 fn of_tables(conn: &mut dyn Conn, projection: &Projection) -> Result<Vec<Reference>, StoreError> {
     let dialect = conn.dialect();
     let tables: Vec<Relation> = projection.tables().iter().map(|table| relation(dialect, projection, table)).collect();
@@ -263,7 +264,7 @@ fn copy_state(
         .into_iter()
         .map(|column| format!("{column} = {}", source.replace("{}", column)))
         .collect();
-    // A new epoch: a worker that is at the old rows finds its lease gone.
+    // A new epoch: a worker on the old rows finds that it has lost its lease.
     let sql = format!(
         "UPDATE {states} SET {}, epoch = epoch + 1, anew = anew + 1, owner = NULL, leased_until = NULL, marked = NULL WHERE {one}",
         set.join(", ")
@@ -274,7 +275,8 @@ fn copy_state(
     enter(conn, from, &[Phase::Building], Phase::Kept, None).map(|_| ())
 }
 
-/// Removes rows, failures and checkpoint of these instances; the states stay, locked until then.
+/// Removes rows, failures and checkpoints of these instances. The states stay, and are locked until the transaction
+/// ends.
 pub(in crate::db) fn empty(
     conn: &mut dyn Conn,
     projection: &Projection,

@@ -1,4 +1,4 @@
-//! What a switch would lose, and the attempt to take it along.
+//! What a switch would lose, and the attempt to keep it.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ pub(super) const BEGIN: &str = "SAVEPOINT readside_object";
 
 pub(super) const KEEP: &str = "RELEASE SAVEPOINT readside_object";
 
-/// What the new tables will be without.
+/// What the new tables will lack.
 #[derive(Debug, Default)]
 pub(super) struct Losses(Vec<Loss>);
 
@@ -39,14 +39,14 @@ impl Losses {
         }
     }
 
-    /// What is on a view that will not have the columns for it.
+    /// Notes objects on a view that will not have the columns they need.
     pub(super) fn unfit(&mut self, what: Vec<String>) {
         for what in what {
             self.add(what, Some("the new version does not have it".to_owned()), true);
         }
     }
 
-    /// What is on a view that goes with its table.
+    /// Notes objects on a view that is removed with its table.
     pub(super) fn vanish(&mut self, on_it: Vec<Step>) {
         let why = "the new version does not have the table";
         for step in on_it {
@@ -54,7 +54,7 @@ impl Losses {
         }
     }
 
-    /// All in words, where nothing guards or a person accepts that it goes.
+    /// All losses in words, if none of them guards data or a person accepts them.
     pub(super) fn accepted(self, projection: &str, accepts: bool) -> Result<Vec<String>, SetupError> {
         let guarding: Vec<String> = self.0.iter().filter(|loss| loss.guards).map(ToString::to_string).collect();
         if !guarding.is_empty() && !accepts {
@@ -64,7 +64,7 @@ impl Losses {
     }
 }
 
-/// Does each step, or notes what could not be done.
+/// Takes each step, or notes what could not be done.
 pub(super) fn take(conn: &mut dyn Conn, steps: Vec<Step>, losses: &mut Losses) -> Result<(), StoreError> {
     for step in steps {
         let sql = if step.then.is_empty() { step.sql } else { format!("{}; {}", step.sql, step.then) };
@@ -75,7 +75,7 @@ pub(super) fn take(conn: &mut dyn Conn, steps: Vec<Step>, losses: &mut Losses) -
     Ok(())
 }
 
-/// Runs statements; where they are refused, nothing of them stays, and the reason is given.
+/// Runs statements. If the database refuses them, it undoes all of them, and returns the reason.
 fn attempt(conn: &mut dyn Conn, sql: &str) -> Result<Result<(), String>, StoreError> {
     conn.batch(BEGIN)?;
     let refused = match conn.batch(sql) {
@@ -90,7 +90,7 @@ fn attempt(conn: &mut dyn Conn, sql: &str) -> Result<Result<(), String>, StoreEr
     Ok(Err(refused))
 }
 
-/// The same, and nothing of them stays in any case.
+/// As [`attempt`], but undoes the statements in any case.
 pub(super) fn try_out(conn: &mut dyn Conn, sql: &str) -> Result<Result<(), String>, StoreError> {
     conn.batch(BEGIN)?;
     let mut outcome = Ok(Ok(()));
@@ -107,7 +107,7 @@ pub(super) fn try_out(conn: &mut dyn Conn, sql: &str) -> Result<Result<(), Strin
     Ok(outcome)
 }
 
-/// Trouble of the database itself says nothing about the statement.
+/// True if the database refused the statement. Trouble of the database itself says nothing about the statement.
 fn is_refusal(error: &StoreError) -> bool {
     use StoreErrorKind as K;
     !error.passes() && !matches!(error.kind(), K::Full | K::ReadOnly | K::CannotOpen | K::Replaced | K::Corrupt)

@@ -1,7 +1,8 @@
 //! Builds beside the live one: making, comparing, exchanging and removing them.
 //!
-//! `stored` is what is on record, `switch` exchanges builds, `views` moves what readers see, `carry` takes along what people
-//! hung on tables, `compare` finds how two differ, `retire` removes a whole projection, `instance` exchanges or empties single instances.
+//! `stored` is what is on record, `switch` exchanges builds, `views` moves what readers see, `carry` carries over what
+//! people added to tables, `compare` finds how two builds differ, `retire` removes a whole projection, and `instance`
+//! exchanges or empties single instances.
 
 mod carry;
 mod compare;
@@ -37,7 +38,7 @@ use stored::Stored;
 #[cfg(feature = "sqlite")]
 pub(crate) use stored::column_types;
 
-/// Long work inside one transaction gets more time than a statement has otherwise, and waits less for locks, since others
+/// Gives long work inside one transaction more time than other statements get. It waits less for locks, because others
 /// wait behind it.
 fn take_time(conn: &mut dyn Conn) -> Result<(), StoreError> {
     match conn.dialect() {
@@ -55,7 +56,7 @@ pub(super) fn builds(conn: &mut dyn Conn) -> Result<Vec<Build>, StoreError> {
     Ok(stored::list(conn, None)?.into_iter().map(|stored| stored.build).collect())
 }
 
-/// What is missing of the tables that engines fill and of the views that readers use, or reads something else; in words.
+/// Which tables that engines fill, and which views that readers use, are missing or read something else; in words.
 pub(super) fn out_of_place(conn: &mut dyn Conn) -> Result<Vec<String>, StoreError> {
     let (dialect, mut found) = (conn.dialect(), Vec::new());
     let known = stored::list(conn, None)?;
@@ -85,7 +86,7 @@ pub(super) fn out_of_place(conn: &mut dyn Conn) -> Result<Vec<String>, StoreErro
     Ok(found)
 }
 
-/// What services hung on the tables of all builds.
+/// The objects that services added to the tables of all builds.
 pub(super) fn hanging(conn: &mut dyn Conn) -> Result<Vec<Hanging>, StoreError> {
     let (known, mut hanging) = (stored::list(conn, None)?, Vec::new());
     for stored in &known {
@@ -112,7 +113,7 @@ pub(super) fn hanging(conn: &mut dyn Conn) -> Result<Vec<Hanging>, StoreError> {
     Ok(hanging)
 }
 
-/// What of the definitions the tables lack that readers see.
+/// What the definitions declare and the tables that readers see lack.
 pub(super) fn lacking(conn: &mut dyn Conn) -> Result<Vec<Lacking>, StoreError> {
     let (known, mut lacking) = (stored::list(conn, None)?, Vec::new());
     for stored in known.iter().filter(|stored| stored.live) {
@@ -133,8 +134,8 @@ pub(super) fn lacking(conn: &mut dyn Conn) -> Result<Vec<Lacking>, StoreError> {
     Ok(lacking)
 }
 
-/// Registers a build as under construction, and makes its tables unless it was so before. Gives what they will be without
-/// of all that people hung on the tables that readers see.
+/// Registers a build as under construction. Makes its tables, unless it was under construction already. Returns what
+/// people added to the tables that readers see, and the new tables will lack.
 pub(super) fn begin(conn: &mut dyn Conn, build: &Projection, command: Uuid) -> Result<Vec<String>, SwitchError> {
     setup::lock(conn)?;
     let key = build.key();
@@ -154,7 +155,8 @@ pub(super) fn begin(conn: &mut dyn Conn, build: &Projection, command: Uuid) -> R
     prepare(conn, &key, command)
 }
 
-/// Events that were discarded in the live build are passed over, unless the person who asked for this build wants them.
+/// Makes the build pass over the events that were discarded in the live build, unless the person who asked for it wants
+/// them tried.
 fn pass_over(conn: &mut dyn Conn, known: &[Stored], key: &ProjectionKey, command: Uuid) -> Result<(), StoreError> {
     let asked = command::one(conn, command)?.map(|asked| asked.command);
     let (instance, retry) = match &asked {
@@ -170,7 +172,7 @@ fn pass_over(conn: &mut dyn Conn, known: &[Stored], key: &ProjectionKey, command
     }
 }
 
-/// Rows of a part go into the tables that there are; all other builds bring tables that take their place.
+/// A build of one instance goes into the existing tables. All other builds bring tables that take the place of those.
 fn prepare(conn: &mut dyn Conn, key: &ProjectionKey, command: Uuid) -> Result<Vec<String>, SwitchError> {
     let known = stored::list(conn, Some(key.projection()))?;
     let (live, new) = (known.iter().find(|stored| stored.live), known.iter().find(|stored| stored.build.key == *key));
@@ -179,14 +181,14 @@ fn prepare(conn: &mut dyn Conn, key: &ProjectionKey, command: Uuid) -> Result<Ve
     Ok(losses.accepted(key.projection(), accepts_loss(conn, Some(command))?)?)
 }
 
-/// Whether the person who asked for a build accepted that it may lack something that the live one has.
+/// Whether the person who asked for a build accepted that it may lack something that the live build has.
 fn accepts_loss(conn: &mut dyn Conn, command: Option<Uuid>) -> Result<bool, StoreError> {
     let Some(command) = command else { return Ok(false) };
     let asked = command::one(conn, command)?.map(|asked| asked.command);
     Ok(matches!(asked, Some(AdminCommand::Rebuild(options)) if options.accept_loss))
 }
 
-/// A build that was halted, or kept current by its code, is under construction again.
+/// Puts a build under construction again that was halted, or that its code kept current.
 fn go_on(conn: &mut dyn Conn, stored: &Stored, command: Uuid) -> Result<(), SetupError> {
     let again = matches!(stored.build.phase, Phase::Halted | Phase::Kept);
     let phase = if again { Phase::Building } else { stored.build.phase };
@@ -211,7 +213,7 @@ pub(super) fn revive(conn: &mut dyn Conn, key: &ProjectionKey, command: Uuid) ->
     prepare(conn, key, command).map(|_| ())
 }
 
-/// Instances with a state in one of these builds.
+/// The instances that have a state in one of these builds.
 pub(super) fn instances_of(
     conn: &mut dyn Conn,
     builds: &[ProjectionKey],
@@ -233,7 +235,8 @@ pub(super) fn instances_of(
     conn.query(&sql, &params)?.iter().map(|found| super::row::shared(found, 0)).collect()
 }
 
-/// Nothing may be left under the key from work that was under way when an earlier build was removed.
+/// Makes a build. Work of an earlier build with this key may have written after the removal, so this clears the key
+/// first.
 fn make(conn: &mut dyn Conn, build: &Projection, command: Uuid) -> Result<(), SetupError> {
     let (dialect, key) = (conn.dialect(), build.key());
     forget(conn, &key)?;
@@ -258,7 +261,7 @@ fn make(conn: &mut dyn Conn, build: &Projection, command: Uuid) -> Result<(), Se
             declared::wear(conn, Worn { schema: build.place(), table: &of, view: None }, None, declared)?;
         }
     }
-    // All engines take part in filling it: that it has succeeded says that nobody has to lead.
+    // All engines help to fill it. So its first run counts as succeeded, and no engine has to lead.
     let sql = format!(
         "INSERT INTO {} (name, version, definition, live, succeeded_at, phase, command, place) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
@@ -320,8 +323,8 @@ fn discard(conn: &mut dyn Conn, stored: &Stored) -> Result<(), SetupError> {
     Ok(())
 }
 
-/// Removes tables of a build, which may refer to each other. What else stands on them is nobody's to remove but the
-/// service's.
+/// Removes tables of a build, which may refer to each other. Other objects that depend on them belong to the service,
+/// and only the service may remove them.
 fn drop_tables(conn: &mut dyn Conn, key: &ProjectionKey, tables: &[Relation]) -> Result<(), SetupError> {
     let dependents = conn.catalogue().dependents(conn, tables, &[])?;
     if !dependents.is_empty() {
@@ -338,7 +341,7 @@ fn drop_tables(conn: &mut dyn Conn, key: &ProjectionKey, tables: &[Relation]) ->
     Ok(drops.iter().try_for_each(|names| conn.batch(&format!("DROP TABLE {names}")))?)
 }
 
-/// The names of tables, each before those that it refers to: where one table is dropped after the other, its rows go first.
+/// The names of tables, each before the tables that it refers to. In this order they can be dropped one by one.
 fn referring_first(conn: &mut dyn Conn, tables: &[Relation]) -> Result<Vec<String>, StoreError> {
     let mut left: Vec<(String, Vec<String>)> = Vec::with_capacity(tables.len());
     for table in tables {
@@ -363,7 +366,7 @@ fn forget(conn: &mut dyn Conn, key: &ProjectionKey) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The first run has to succeed again, and is announced again.
+/// Makes the first run begin again, and be announced again when it succeeds.
 pub(super) fn revoke(conn: &mut dyn Conn, key: &ProjectionKey) -> Result<(), StoreError> {
     let sql = format!(
         "UPDATE {} SET succeeded_at = NULL, resets = resets + 1 WHERE name = $1 AND version = $2",
@@ -372,7 +375,7 @@ pub(super) fn revoke(conn: &mut dyn Conn, key: &ProjectionKey) -> Result<(), Sto
     conn.execute(&sql, &of(key)).map(|_| ())
 }
 
-/// Values of one column of texts.
+/// The values of one column of texts.
 fn texts(rows: &[Row]) -> Result<Vec<String>, StoreError> {
     rows.iter().map(|found| super::row::text(found, 0).map(str::to_owned)).collect()
 }

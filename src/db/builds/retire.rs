@@ -1,4 +1,4 @@
-//! A projection that no service keeps any more: all its builds go, with their tables, states and failures.
+//! Removes a projection that no service keeps any more: all its builds, with their tables, states and failures.
 
 use super::stored::{self, Stored};
 use super::{discard, take_time};
@@ -10,13 +10,13 @@ use crate::retention::TableRows;
 use crate::state::SHADOW;
 use crate::value::{Value, to_micros};
 
-/// What the database holds of a projection besides its builds.
+/// The engine's tables with rows of a projection, other than those of its builds.
 const OWN: [&str; 2] = ["interventions", "pauses"];
 
-/// What goes with the builds.
+/// The engine's tables with rows of its builds.
 const OF_BUILDS: [&str; 3] = ["projection_states", "held_events", "standstills"];
 
-/// Counts what would be removed, and refuses if it must stay. To remove it, hold the lock of set-ups.
+/// Counts what would be removed, and fails if it must stay. A caller that removes it must hold the lock of set-ups.
 pub(in crate::db) fn look(conn: &mut dyn Conn, projection: &str) -> Result<Vec<TableRows>, RetentionError> {
     let builds = builds(conn, projection)?;
     let now = to_micros(conn.now()?);
@@ -52,7 +52,7 @@ pub(in crate::db) fn look(conn: &mut dyn Conn, projection: &str) -> Result<Vec<T
     Ok(counted)
 }
 
-/// Removes it, and returns what was removed.
+/// Removes the projection, and returns what was removed.
 pub(in crate::db) fn retire(conn: &mut dyn Conn, projection: &str) -> Result<Vec<TableRows>, RetentionError> {
     setup::lock(conn)?;
     take_time(conn)?;
@@ -82,7 +82,7 @@ fn builds(conn: &mut dyn Conn, projection: &str) -> Result<Vec<Stored>, Retentio
     Ok(builds)
 }
 
-/// The views that readers use, those that are there.
+/// The existing views that readers use.
 fn views(conn: &mut dyn Conn, builds: &[Stored]) -> Result<Vec<Relation>, RetentionError> {
     let mut views: Vec<Relation> = Vec::new();
     for build in builds {
@@ -101,7 +101,7 @@ fn views(conn: &mut dyn Conn, builds: &[Stored]) -> Result<Vec<Relation>, Retent
     Ok(views)
 }
 
-/// Of any of its builds, under whatever mark.
+/// A condition: the row belongs to a build of the projection, whatever its mark.
 const OF_PROJECTION: &str = "(projection = $1 OR substr(projection, 1, length(CAST($2 AS text))) = $2)";
 
 fn named(projection: &str) -> [Value; 2] {

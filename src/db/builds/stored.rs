@@ -44,17 +44,17 @@ struct ColumnText {
 pub(in crate::db) struct Stored {
     pub(in crate::db) build: Build,
     pub(in crate::db) live: bool,
-    /// Where its tables are: the schema that its code names, or the one on record.
+    /// The schema of its tables: the one that its code names, or the one on record.
     pub(in crate::db) schema: Option<String>,
-    /// Its code names the schema.
+    /// True if its code names the schema.
     pub(in crate::db) names_schema: bool,
     /// The schema on record, where its code names none.
     pub(in crate::db) place: Option<String>,
-    /// Plain names.
+    /// The plain names of its tables.
     pub(in crate::db) tables: Vec<String>,
     /// The types of the columns, by table and column.
     kinds: HashMap<String, HashMap<String, ColumnType>>,
-    /// What is declared of each of them, by its plain name.
+    /// What is declared for each of them, by its plain name.
     pub(super) declared: BTreeMap<String, Declared>,
     /// Indexes and unique constraints of each of them, as defined.
     own: Vec<Own>,
@@ -66,7 +66,7 @@ impl Stored {
         sql::physical_of(dialect, self.schema.as_deref(), table, &self.build.key)
     }
 
-    /// The same, quoted and in its schema.
+    /// The quoted name of a table of this build, with its schema.
     pub(super) fn quoted(&self, dialect: Dialect, table: &str) -> String {
         sql::in_schema(dialect, self.schema.as_deref(), &self.raw(dialect, table))
     }
@@ -76,13 +76,13 @@ impl Stored {
         if column == INSTANCE_COLUMN { Some(ColumnType::Text) } else { self.kinds.get(table)?.get(column).copied() }
     }
 
-    /// True when a table of this build is there.
+    /// True if this table of the build exists.
     pub(super) fn has(&self, conn: &mut dyn Conn, table: &str) -> Result<bool, StoreError> {
         let raw = self.raw(conn.dialect(), table);
         Ok(catalog::relation(conn, self.schema.as_deref(), &raw)?.as_deref() == Some("table"))
     }
 
-    /// A table of this build by its names.
+    /// A table of this build, by its names.
     pub(super) fn relation(&self, dialect: Dialect, table: &str) -> Relation {
         Relation { raw: self.raw(dialect, table), quoted: self.quoted(dialect, table) }
     }
@@ -93,12 +93,12 @@ impl Stored {
         Relation { quoted: sql::in_schema(dialect, self.schema.as_deref(), &raw), raw }
     }
 
-    /// The tables of this build that are there.
+    /// The tables of this build that exist.
     pub(super) fn relations(&self, conn: &mut dyn Conn) -> Result<Vec<Relation>, StoreError> {
         Ok(self.named_relations(conn)?.into_iter().map(|(_, relation)| relation).collect())
     }
 
-    /// The same with their plain names.
+    /// The existing tables of this build, with their plain names.
     pub(super) fn named_relations(&self, conn: &mut dyn Conn) -> Result<Vec<(String, Relation)>, StoreError> {
         let mut named = Vec::with_capacity(self.tables.len());
         for table in &self.tables {
@@ -120,7 +120,7 @@ impl Stored {
         at.and_then(|at| self.own.get(at)).cloned().unwrap_or_default()
     }
 
-    /// The name under which the owner of a relation is kept.
+    /// The name under which the owner of a relation is on record.
     pub(super) fn owned(&self, raw: &str) -> String {
         match &self.schema {
             Some(schema) => format!("{schema}.{raw}"),
@@ -128,7 +128,7 @@ impl Stored {
         }
     }
 
-    /// For people.
+    /// The build in words.
     pub(super) fn label(&self) -> String {
         label(&self.build.key)
     }
@@ -142,7 +142,7 @@ pub(super) fn label(key: &ProjectionKey) -> String {
     }
 }
 
-/// Builds of all projections, or of one. To change them, hold the lock of set-ups.
+/// Builds of all projections, or of one. A caller that changes them must hold the lock of set-ups.
 pub(in crate::db) fn list(conn: &mut dyn Conn, projection: Option<&str>) -> Result<Vec<Stored>, StoreError> {
     let sql = format!(
         "SELECT name, version, definition, live, succeeded_at IS NOT NULL, phase, trouble, resets, command, place, {} \
@@ -156,7 +156,7 @@ pub(in crate::db) fn list(conn: &mut dyn Conn, projection: Option<&str>) -> Resu
     Ok(stored)
 }
 
-/// The types of the columns of all read tables, by table as it is in the database, and column.
+/// The types of the columns of all read tables, by the name of the table in the database, and by column.
 #[cfg(feature = "sqlite")]
 pub(crate) fn column_types(conn: &mut dyn Conn) -> Result<HashMap<String, HashMap<String, ColumnType>>, StoreError> {
     let dialect = conn.dialect();

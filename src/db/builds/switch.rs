@@ -1,8 +1,8 @@
 //! The switch: it shows readers another build, in one transaction in which nobody changes the live one.
 //!
-//! Within a version the two builds exchange their names: states, failures and tables of the new one are those of the
-//! plain name afterwards, so that a pass that works by that name goes on with it. State rows are locked before tables, in
-//! the order in which every pass does it.
+//! Within a version the two builds exchange their names. Afterwards states, failures and tables of the new build have
+//! the plain name, so a pass that works by that name continues with the new build. State rows are locked before tables,
+//! in the order that every pass uses.
 
 use std::time::{Duration, Instant};
 
@@ -20,13 +20,13 @@ use crate::sql::{self, Dialect};
 use crate::state::ProjectionKey;
 use crate::store::CatchUp;
 
-/// The mark that a build bears while two exchange their names.
+/// The mark that a build has while two builds exchange their names.
 const ASIDE: &str = "aside";
 
-/// What names of constraints and indexes begin with while two tables exchange them.
+/// How names of constraints and indexes begin while two tables exchange them.
 const NAMES_ASIDE: &str = "#aside";
 
-/// Puts a build before the readers.
+/// Shows readers another build.
 pub(in crate::db) fn go_live(
     conn: &mut dyn Conn,
     key: &ProjectionKey,
@@ -56,7 +56,7 @@ pub(in crate::db) fn go_live(
     take_time(conn)?;
     let within = live.build.key.version == key.version;
     let (pairs, mut losses) = (carry::pairs(conn, live, new)?, Losses::default());
-    // What people made since the build began may take time, which readers need not wait for.
+    // It may take time to carry over what people added since the build began, and readers need not wait for that.
     carry::give(conn, &pairs, &mut losses)?;
     let accepts = accepts_loss(conn, new.build.command)?;
     lock_states(conn, &live.build.key)?;
@@ -132,7 +132,7 @@ fn lock_states(conn: &mut dyn Conn, key: &ProjectionKey) -> Result<(), StoreErro
 /// have to wait, too.
 const LONG: Duration = Duration::from_secs(1);
 
-/// How long readers may wait for a switch that waits itself.
+/// How long readers may have to wait while the switch itself waits.
 const MOST: Duration = Duration::from_millis(500);
 
 /// How long the switch waits for the clean-up of a table. No other session has to wait because of that.
@@ -141,7 +141,7 @@ const CLEAN_UP: &str = "SET LOCAL lock_timeout = '2s'";
 const BEFORE: &str = "SELECT current_setting('lock_timeout')";
 const AS_BEFORE: &str = "SELECT set_config('lock_timeout', $1, true)";
 
-/// The relations that a switch wants alone, those of them that there are.
+/// The existing relations that a switch wants for itself alone.
 fn wanted(conn: &mut dyn Conn, live: &Stored, new: &Stored) -> Result<(Vec<String>, Vec<String>), StoreError> {
     let (dialect, schema) = (conn.dialect(), live.schema.as_deref());
     let mut tables = Vec::new();
@@ -156,7 +156,7 @@ fn wanted(conn: &mut dyn Conn, live: &Stored, new: &Stored) -> Result<(Vec<Strin
     Ok((tables, live.tables.iter().map(view).collect()))
 }
 
-/// The sessions that hold these for long, or else all that hold them.
+/// The sessions that have held these for long, or all that hold them.
 fn holders(conn: &mut dyn Conn, of: &[String], long: bool) -> Result<Vec<Holder>, StoreError> {
     let mut found = conn.in_the_way(of)?;
     found.retain(|holder| !long || holder.since.is_some_and(|since| since >= LONG));
@@ -169,7 +169,7 @@ fn held(live: &Stored, holders: Vec<Holder>, asked: Duration) -> SwitchError {
 }
 
 /// Looks who holds these tables before anybody has to wait. The first lock blocks no reader and no writer. It conflicts
-/// only with the server's own clean-up of tables (autovacuum), which gives way to it.
+/// only with the server's own clean-up of tables (autovacuum), which then gives way.
 fn look_ahead(conn: &mut dyn Conn, live: &Stored, new: &Stored) -> Result<(), SwitchError> {
     if conn.dialect() == Dialect::Sqlite {
         return Ok(());
@@ -221,7 +221,8 @@ fn lock_tables(
         sql.extend(conn.catalogue().locks(conn, pair)?);
     }
     for stored in std::iter::once(live).chain(within) {
-        // What is gone is not in the way of another version. Within one it is: the names are exchanged.
+        // A table that is missing does not hinder a switch to another version. It hinders one within a version, which
+        // exchanges the names.
         for table in &stored.tables {
             if within.is_some() || stored.has(conn, table)? {
                 sql.push(format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", stored.quoted(dialect, table)));
@@ -241,8 +242,9 @@ fn lock_tables(
     Ok(())
 }
 
-/// The instances in which one build is behind another. Up to where an instance was removed there is nothing to bring, as a
-/// new state reads (`db/state.rs`): the live one's stands there until a removal comes to its end, which may have been cut off.
+/// The instances in which one build is behind another. There is nothing to catch up on below the position up to which
+/// an instance was removed: a new state reads as that position (`db/state.rs`). The live state keeps its checkpoint
+/// until the removal ends, and a removal may have been cut off.
 pub(super) fn behind(
     conn: &mut dyn Conn,
     live: &ProjectionKey,
@@ -265,7 +267,7 @@ pub(super) fn behind(
         .collect()
 }
 
-/// The two builds of one version take each other's name. The view's text is the same afterwards, on other tables.
+/// The two builds of one version take each other's names. The view has the same text afterwards, on other tables.
 fn exchange(conn: &mut dyn Conn, live: &Stored, new: &Stored, losses: &mut Losses) -> Result<(), SwitchError> {
     let (plain, beside) = (&live.build.key, &new.build.key);
     let aside = ProjectionKey { name: format!("{}#{ASIDE}", plain.projection()).into(), version: plain.version };
@@ -319,8 +321,8 @@ fn rename_tables(
     Ok(())
 }
 
-/// What the definition brings has the names of a fresh set-up on the tables that readers see. A name that is too long, or
-/// taken, stays as it is.
+/// Gives the constraints and indexes of the definition, on the tables that readers see, the names that a fresh set-up
+/// would give. A name that is too long or taken stays.
 fn name_afresh(conn: &mut dyn Conn, plain: &Stored, beside: &Stored) -> Result<(), StoreError> {
     let (dialect, catalogue) = (conn.dialect(), conn.catalogue());
     for table in &plain.tables {

@@ -1,4 +1,4 @@
-//! The views that readers use: moved onto the tables of a build, with owner, grants and comments as they were.
+//! The views that readers use: moves them onto the tables of a build, and keeps owner, grants and comments.
 
 use super::losses::{self, Losses};
 use super::stored::Stored;
@@ -28,7 +28,7 @@ pub(super) fn point(
     Ok(())
 }
 
-/// Checks that nothing hinders `point`, as far as one can know before it runs.
+/// Checks that nothing hinders `point`, as far as this is known before it runs.
 pub(super) fn check(conn: &mut dyn Conn, old: &Stored, new: &Stored, losses: &mut Losses) -> Result<(), SwitchError> {
     for view in vanishing(conn, Some(old), new)? {
         view.check_dependents(conn)?;
@@ -67,14 +67,14 @@ fn names<'f>(columns: impl IntoIterator<Item = &'f CatalogColumn>) -> Vec<String
 
 /// The columns that a view is to have, in order.
 enum Columns {
-    /// The columns that it already has come first, so that objects that depend on it can stay.
+    /// The columns that it already has come first, so objects that depend on the view can stay.
     Kept(Vec<String>),
-    /// It loses some, or some are of another type.
+    /// It loses some columns, or some get another type.
     Others(Vec<String>),
 }
 
-/// The statement that locks a view and nothing beneath it: it sets the owner that the view already has. `None` without
-/// such a view.
+/// The statement that locks a view and nothing beneath it: it sets the owner that the view already has. `None` if there
+/// is no such view.
 pub(super) fn lock(conn: &mut dyn Conn, schema: Option<&str>, table: &str) -> Result<Option<String>, StoreError> {
     let quoted = sql::in_schema(conn.dialect(), schema, &sql::view_of(conn.dialect(), schema, table));
     let rows = conn.query(
@@ -85,7 +85,7 @@ pub(super) fn lock(conn: &mut dyn Conn, schema: Option<&str>, table: &str) -> Re
     rows.first().map(|found| row::text(found, 0).map(str::to_owned)).transpose()
 }
 
-/// Statements that grant on `$2` what is granted on `$1`, as a whole and on columns of these names.
+/// Statements that grant on `$2` what is granted on `$1`: on all of it, and on columns with these names.
 const GRANTS: &str = "SELECT format('GRANT %s%s ON %s TO %s%s', g.privilege_type, g.columns, $2::text, \
      CASE g.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(g.grantee)) END, \
      CASE WHEN g.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END) FROM \
@@ -109,7 +109,7 @@ impl<'v> View<'v> {
         Self { schema: stored.schema.as_deref(), relation: stored.view(conn.dialect(), table) }
     }
 
-    /// Those of its table, in the order that readers know.
+    /// The columns of its table, in the order that readers know.
     fn columns(&self, conn: &mut dyn Conn, columns: &[CatalogColumn]) -> Result<Columns, StoreError> {
         let before = catalog::columns(conn, self.schema, &self.relation.raw)?;
         let is_in = |all: &[CatalogColumn], one: &CatalogColumn| {
@@ -121,7 +121,7 @@ impl<'v> View<'v> {
         Ok(Columns::Kept(names(before.iter().chain(columns.iter().filter(|column| !is_in(&before, column))))))
     }
 
-    /// True when it is the projection's own view; false when the name is free.
+    /// True if the projection's own view exists; false if the name is free.
     fn is_there(&self, conn: &mut dyn Conn, stored: &Stored) -> Result<bool, SwitchError> {
         let Some(kind) = catalog::relation(conn, self.schema, &self.relation.raw)? else { return Ok(false) };
         let sql = format!("SELECT projection FROM {} WHERE table_name = $1", conn.dialect().table("projection_tables"));
@@ -142,7 +142,7 @@ impl<'v> View<'v> {
         self.relation.quoted.as_str().into()
     }
 
-    /// What of the service's own would go with the view. SQLite's views are looked up by name each time.
+    /// Fails if objects of the service would be removed with the view. SQLite looks its views up by name at each use.
     fn check_dependents(&self, conn: &mut dyn Conn) -> Result<(), SwitchError> {
         if conn.dialect() == Dialect::Sqlite {
             return Ok(());
@@ -157,7 +157,7 @@ impl<'v> View<'v> {
 }
 
 /// Replaces a view in place if its columns stay or only grow in number. If they change, it makes the view again, with
-/// everything that people have set on it.
+/// everything that people set on it.
 fn move_one(conn: &mut dyn Conn, new: &Stored, table: &str, losses: &mut Losses) -> Result<(), SwitchError> {
     let dialect = conn.dialect();
     let view = View::of(conn, new, table);
@@ -191,7 +191,7 @@ fn move_one(conn: &mut dyn Conn, new: &Stored, table: &str, losses: &mut Losses)
     let restored = conn.catalogue().restored(conn, &view.relation, &names)?;
     conn.batch(&format!("DROP VIEW {}", view.relation.quoted))?;
     conn.batch(&create)?;
-    // Before the view is another's again.
+    // This has to run before another role owns the view again.
     losses::take(conn, restored, losses)?;
     for setting in settings {
         conn.batch(&setting)?;
@@ -199,7 +199,7 @@ fn move_one(conn: &mut dyn Conn, new: &Stored, table: &str, losses: &mut Losses)
     Ok(())
 }
 
-/// Replaces the query of a view on PostgreSQL, with the same columns. Owner, grants and comments stay, options do not.
+/// Replaces the query of a view on PostgreSQL, with the same columns. Owner, grants and comments stay; options do not.
 pub(in crate::db) fn replace(conn: &mut dyn Conn, view: &Relation, create: &str) -> Result<(), StoreError> {
     let options = conn.query(OPTIONS, &[view.quoted.as_str().into()])?;
     conn.batch(&create.replacen("CREATE VIEW", "CREATE OR REPLACE VIEW", 1))?;
@@ -209,7 +209,8 @@ pub(in crate::db) fn replace(conn: &mut dyn Conn, view: &Relation, create: &str)
     Ok(())
 }
 
-/// The statements that give a new view what the old one has: owner, options, grants on it and on columns that stay, comments.
+/// The statements that give a new view what the old one has: owner, options, grants on it and on the columns that stay,
+/// comments.
 fn settings(conn: &mut dyn Conn, view: &View<'_>, columns: &[String]) -> Result<Vec<String>, StoreError> {
     let columns = Value::TextArray(columns.to_vec());
     let others = [

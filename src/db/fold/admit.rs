@@ -8,13 +8,13 @@ use crate::statement::{Assignment, Change, Condition, Statement, Test};
 use crate::table::{Column, Table};
 use crate::value::{ColumnType, Value};
 
-/// More bytes may be refused by an index, and so have to be tried each by itself.
+/// An index may refuse more bytes. So longer values are tried one by one.
 const MOST_INDEXED: usize = 2000;
 
-/// Longer texts are tried each by itself even where an index has no other column.
+/// Longer texts are tried one by one, even if an index has no other column.
 const LONGEST_INDEXED: usize = 1000;
 
-/// An instance with a longer name leaves less of an index row to the rest.
+/// An instance with a longer name leaves less of an index row to the other columns.
 const LONGEST_INSTANCE: usize = 500;
 
 /// Longer JSON may hold numbers that a database refuses.
@@ -36,7 +36,7 @@ impl<'s> NumberedInstance<'s> {
     }
 }
 
-/// A row: instance and primary key, in the order of the table's key. It brings its hash along.
+/// A row: instance and primary key, in the order of the table's key. It contains its hash.
 #[derive(Debug, Clone)]
 pub(super) struct RowKey<'s> {
     hash: u64,
@@ -44,7 +44,7 @@ pub(super) struct RowKey<'s> {
     parts: KeyParts<'s>,
 }
 
-/// Most keys are short. These need no allocation.
+/// Most keys are short, and need no allocation.
 #[derive(Debug, Clone, PartialEq, Hash)]
 enum KeyParts<'s> {
     One([KeyPart<'s>; 1]),
@@ -53,7 +53,7 @@ enum KeyParts<'s> {
 }
 
 impl<'s> RowKey<'s> {
-    /// Instance and key, as they are written.
+    /// Instance and key, in the order in which they are written.
     pub(super) fn values(&self) -> impl Iterator<Item = &'s Value> {
         let parts: &[KeyPart<'s>] = match &self.parts {
             KeyParts::One(parts) => parts,
@@ -98,10 +98,10 @@ impl Hasher for Ready {
     }
 }
 
-/// How maps by key find their places.
+/// How maps by key compute the place of a key.
 pub(super) type ByHash = BuildHasherDefault<Ready>;
 
-/// A value of which equality is the same here and in both databases.
+/// A value whose equality is the same here and in both databases.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct KeyPart<'s>(&'s Value);
 
@@ -151,20 +151,20 @@ pub(super) enum Kind {
     Delete,
 }
 
-/// A table, and what is asked of it for each statement.
+/// A table, and the facts about it that each statement needs.
 #[derive(Debug)]
 pub(super) struct Facts<'t> {
     pub(super) table: &'t Table,
-    /// Effects on different rows of the table never touch each other, nor other tables.
+    /// Effects on different rows of the table never affect each other, nor other tables.
     pub(super) is_foldable: bool,
-    /// Whether rows touch each other is not known before the database has worked something out.
+    /// Only the database can tell whether rows affect each other, after it has computed something.
     pub(super) is_opaque: bool,
-    /// By place of the column.
+    /// By place of the column: whether it belongs to the key.
     is_key: Vec<bool>,
     is_indexed: Vec<bool>,
-    /// Bytes that a text or bytes in an index may have.
+    /// How many bytes a text or a byte string in an index may have.
     longest: usize,
-    /// How many columns a new row has to be given.
+    /// How many columns a statement has to give for a new row.
     required: usize,
     /// Places and types of the primary key, in its order.
     key: Vec<(usize, ColumnType)>,
@@ -195,7 +195,7 @@ impl<'t> Facts<'t> {
         self.is_key.get(at).copied().unwrap_or(false)
     }
 
-    /// The place of a column; most often it is the one behind the column before.
+    /// The place of a column. Most often it is the one after the previous column.
     fn place(&self, name: &str, before: Option<usize>) -> Option<(usize, &'t Column)> {
         let columns = &self.table.columns;
         let is = |at: &usize| columns.get(*at).is_some_and(|column| column.name == name);
@@ -213,7 +213,7 @@ impl<'t> Facts<'t> {
         })
     }
 
-    /// The key, when the conditions are that each of its columns equals a value, and nothing else.
+    /// The key, if the conditions say that each of its columns equals a value, and nothing else.
     fn parts_of_conditions<'s>(&self, conditions: &'s [Condition]) -> Option<KeyParts<'s>> {
         if conditions.len() != self.table.primary_key.len() {
             return None;
@@ -234,7 +234,7 @@ fn is_foldable(table: &Table, all: &[Table]) -> bool {
         let mut keys = other.foreign_keys.iter();
         keys.any(|key| key.table.as_ref().map_or(is_first, |name| *name == table.name))
     };
-    // What is worked out for a row may fail for one that only is there in between.
+    // A computation may fail for a row that exists only in between.
     !table.computes() && table.uniques.is_empty() && table.foreign_keys.is_empty() && !all.iter().any(refers)
 }
 
@@ -242,19 +242,19 @@ fn is_required(column: &Column) -> bool {
     !column.nullable && column.default.is_none() && column.generated.is_none()
 }
 
-/// What a statement does to its row. One is filled again and again for a whole batch.
+/// What a statement does to its row. One value of this type is filled again for each statement of a batch.
 #[derive(Debug, Default)]
 pub(super) struct Op<'s> {
     pub(super) kind: Kind,
     /// The row that is inserted, by place of the column; the others have their defaults.
     pub(super) new: Vec<(usize, Cow<'s, Value>)>,
-    /// What changes in a row that exists, by place of the column, the key apart.
+    /// What changes in a row that exists, by place of the column, without the key.
     pub(super) changes: Vec<(usize, Cell<'s>)>,
     hasher: RandomState,
 }
 
 impl<'s> Op<'s> {
-    /// Becomes what the statement does, and tells to which row; `None` when it cannot be folded.
+    /// Takes over what the statement does, and returns the key of its row; `None` if it cannot be folded.
     pub(super) fn admit(
         &mut self,
         facts: &Facts<'_>,
@@ -303,7 +303,7 @@ impl<'s> Op<'s> {
         })
     }
 
-    /// The row that is inserted, when the table would hold it; with an upsert also what changes in a row that exists.
+    /// The row that is inserted, if the table would accept it; for an upsert also what changes in a row that exists.
     fn insert(&mut self, facts: &Facts<'_>, values: &'s [Assignment]) -> Option<()> {
         let (mut before, mut required) = (None, 0);
         for value in values {
@@ -352,8 +352,8 @@ impl<'s> Op<'s> {
 }
 
 impl Facts<'_> {
-    /// What is added to a column of numbers, as that has it; none where the order of additions counts, or where a database
-    /// might refuse it.
+    /// What is added to a column of numbers, as the column has it. `None` if the order of additions matters, or if a
+    /// database might refuse it.
     fn added<'s>(&self, at: usize, column: &Column, by: &'s Value) -> Option<Cow<'s, Value>> {
         let is_exact = matches!(column.kind, ColumnType::Integer | ColumnType::Decimal { .. } | ColumnType::Duration);
         if is_exact && !by.is_null() { self.held(at, column, by) } else { None }
@@ -380,7 +380,7 @@ impl Facts<'_> {
     }
 }
 
-/// True when no number of the JSON has an exponent, which might be out of range.
+/// True if no number in the JSON has an exponent, which might be out of range.
 fn is_plain(json: &str) -> bool {
     let exponent = |pair: &[u8]| matches!(pair, [digit, b'e' | b'E'] if digit.is_ascii_digit());
     json.len() <= LONGEST_JSON && !json.as_bytes().windows(2).any(exponent)

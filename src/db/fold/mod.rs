@@ -1,9 +1,9 @@
 //! A batch of statements as few writes: per table and primary key their net effect, many keys in one statement.
 //!
 //! It folds only where the result is provably the same as one by one (G3): statements that name one row by its primary
-//! key, in tables without further unique keys and without foreign keys, whose every intermediate row the table would
-//! hold. In other tables only runs of statements on different rows become one (`run.rs`). The rest runs as it is, after
-//! everything before it was written. A batch fails folded whenever it fails one by one; single steps then find the
+//! key, in tables without other unique keys and without foreign keys, which would accept every row in between. In other
+//! tables only runs of statements on different rows become one (`run.rs`). Every other statement runs unchanged, after
+//! everything before it was written. A batch fails when folded whenever it fails one by one; single steps then find the
 //! event that failed.
 
 mod admit;
@@ -26,12 +26,12 @@ use net::Net;
 use run::Runs;
 use write::{Out, Target, Write};
 
-/// After this many pending rows they are written, at the end of an instance, because statements of two instances never
+/// When more rows than this are pending at the end of an instance, they are written: statements of two instances never
 /// fold. While the database works on these rows, the worker folds the next ones.
 const ROWS: usize = 5_000;
 
-/// Applies the statements of all these events, those of an instance in order. Returns how many of them met no row,
-/// where the database reports that at no extra cost.
+/// Applies the statements of all these events, in order within each instance. Returns how many of them met no row, as
+/// far as the database reports that at no extra cost.
 pub(super) fn apply(
     conn: &mut dyn Conn,
     projection: &Projection,
@@ -55,7 +55,7 @@ pub(super) fn apply(
     })
 }
 
-/// The instances as they are written, each once, and the place of each batch's own.
+/// The instances as they are written, each once, and for each batch the place of its instance.
 fn number(batches: &[(Arc<str>, Vec<&Statement>)]) -> (Vec<Value>, Vec<usize>) {
     let (mut names, mut known) = (Vec::new(), HashMap::new());
     let place = |(instance, _): &(Arc<str>, Vec<&Statement>)| {
@@ -76,14 +76,14 @@ struct Fold<'o, 's> {
     pending: Vec<Pending<'s>>,
     /// How many effects are pending.
     rows: usize,
-    /// What the present statement does.
+    /// What the current statement does.
     op: Op<'s>,
     /// The pending statements on tables that cannot be folded.
     runs: Runs<'s>,
 }
 
-/// What a table is to suffer. The effects on one key, where they are not one, follow each other in rounds; those on
-/// different keys do not touch each other.
+/// The pending effects on a table. Effects on one key that cannot be merged follow each other in rounds. Effects on
+/// different keys do not affect each other.
 #[derive(Default)]
 struct Pending<'s> {
     rounds: Vec<Vec<(RowKey<'s>, Net<'s>)>>,
@@ -126,7 +126,7 @@ impl<'o, 's> Fold<'o, 's> {
         (self.out)(Write::Alone(instance, statement))
     }
 
-    /// The place of the table of a statement that may be about one row.
+    /// The place of the table of a statement that may concern a single row.
     fn table(&self, statement: &Statement) -> Result<Option<usize>, StoreError> {
         let name = match statement {
             Statement::Create { table, .. }
@@ -141,7 +141,7 @@ impl<'o, 's> Fold<'o, 's> {
         Ok(tables.iter().position(|other| std::ptr::eq(other, table)))
     }
 
-    /// Adds it to the pending writes; false if the statement has to run by itself.
+    /// Adds a statement to the pending writes. Returns false if it has to run on its own.
     fn fold(&mut self, at: usize, instance: NumberedInstance<'s>, statement: &'s Statement) -> bool {
         let (Some(facts), Some(pending)) = (self.facts.get(at), self.pending.get_mut(at)) else { return false };
         let Some(key) = self.op.admit(facts, instance, statement) else { return false };
@@ -149,7 +149,7 @@ impl<'o, 's> Fold<'o, 's> {
         true
     }
 
-    /// Writes everything. What is folded and what runs in order are on tables that do not touch each other.
+    /// Writes everything. The tables that are folded and those that are written in order do not affect each other.
     fn flush(&mut self) -> Result<(), StoreError> {
         self.runs.flush(&mut *self.out)?;
         self.rows = 0;
@@ -164,7 +164,7 @@ impl<'o, 's> Fold<'o, 's> {
 }
 
 impl<'s> Pending<'s> {
-    /// True when there is an effect more than before.
+    /// Returns true if this added a pending effect.
     fn add(&mut self, facts: &Facts<'_>, key: RowKey<'s>, op: &mut Op<'s>) -> bool {
         match self.last.entry(key) {
             Entry::Vacant(place) => {
@@ -185,7 +185,7 @@ impl<'s> Pending<'s> {
     }
 }
 
-/// Adds an effect to a round, which is the next one at most, and tells where it is.
+/// Adds an effect to a round, which may be a new one, and returns its place.
 fn insert<T>(rounds: &mut Vec<Vec<T>>, round: usize, effect: T) -> (usize, usize) {
     if rounds.len() <= round {
         rounds.push(Vec::new());

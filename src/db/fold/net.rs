@@ -1,4 +1,4 @@
-//! The net effect of several statements on one row, when it is not known yet whether the row exists.
+//! The net effect of several statements on one row. It is not known yet whether the row exists.
 
 use std::borrow::Cow;
 
@@ -6,24 +6,24 @@ use super::admit::{Cell, Kind, Op};
 use crate::table::{Column, Table};
 use crate::value::{ColumnType, Value};
 
-/// A new row, by place of the column; none where the default holds.
+/// A new row, by place of the column; `None` if the default holds.
 pub(super) type NewRow<'s> = Vec<Option<Cow<'s, Value>>>;
 
 /// Changes of a row, by place of the column, each place once.
 pub(super) type Changes<'s> = Vec<(usize, Cell<'s>)>;
 
-/// What is to be done to a row.
+/// What has to be done to a row.
 #[derive(Debug)]
 pub(super) enum Net<'s> {
-    /// It is new; a database that has it refuses.
+    /// The row is new. A database that has it already refuses this.
     Insert { new: NewRow<'s> },
-    /// It is changed, or new.
+    /// The row is changed, or new.
     Upsert { new: NewRow<'s>, changes: Changes<'s> },
-    /// It is changed, if it is there.
+    /// The row is changed, if it exists.
     Update { changes: Changes<'s> },
-    /// It is not there afterwards.
+    /// The row does not exist afterwards.
     Delete,
-    /// It was new, and is gone again: a database that has it refuses.
+    /// The row was new, and was deleted again. A database that had it before refuses this.
     Absent,
 }
 
@@ -74,7 +74,7 @@ impl<'s> Net<'s> {
                 *self = Self::Absent;
                 true
             }
-            // What is not there is not changed.
+            // A row that does not exist cannot be changed.
             Self::Delete | Self::Absent if matches!(op.kind, Kind::Delete | Kind::Update) => true,
             Self::Absent => {
                 *self = Self::Insert { new: row(table, op) };
@@ -99,13 +99,13 @@ fn row<'s>(table: &Table, op: &mut Op<'s>) -> NewRow<'s> {
     row
 }
 
-/// Whether every column that a new row is not given can be written like one that it is: an array cannot be a column of rows,
-/// and the default of a document is as the database has it.
+/// Whether every column that a new row leaves out can be written like one that it gives. Two kinds cannot: an array
+/// cannot be a column of rows, and only the database knows the default of a document.
 fn can_replace(table: &Table) -> bool {
     !table.columns.iter().any(|column| column.kind.is_array() || column.kind == ColumnType::Json)
 }
 
-/// A row in place of whatever was there: each column is as in a new one.
+/// A row in place of any earlier one: each column is as in a new row.
 fn replacement<'s>(table: &Table, mut new: NewRow<'s>) -> Net<'s> {
     let mut changes = Changes::new();
     for (at, (column, cell)) in table.columns.iter().zip(&mut new).enumerate() {
@@ -117,17 +117,17 @@ fn replacement<'s>(table: &Table, mut new: NewRow<'s>) -> Net<'s> {
     Net::Upsert { new, changes }
 }
 
-/// What a column holds that is not given, as a value of its type.
+/// What a column holds that a new row leaves out, as a value of its type.
 fn default(column: &Column) -> Value {
     column.default.as_ref().map_or(Value::Null, |value| value.held_by(column.kind).into_owned())
 }
 
-/// An addition may overflow, which must not be overlooked.
+/// True if there is an addition. It may overflow, which must not be overlooked.
 fn adds(changes: &Changes<'_>) -> bool {
     changes.iter().any(|(_, cell)| matches!(cell, Cell::Add(_)))
 }
 
-/// The sum, as a column of this type holds it; `None` when it overflows. What is added to NULL gives NULL.
+/// The sum, as a column of this type holds it; `None` if it overflows. A sum with NULL is NULL.
 fn sum(kind: ColumnType, value: &Value, by: &Value) -> Option<Value> {
     match (value, by, kind) {
         (Value::Integer(n), Value::Integer(by), _) => n.checked_add(*by).map(Value::Integer),
@@ -180,12 +180,12 @@ fn change<'s>(table: &Table, new: &mut NewRow<'s>, changes: &Changes<'s>) {
     }
 }
 
-/// Both changes of a column as one; `None` when an addition would be overlooked, or may overflow in between.
+/// Both changes of a column as one; `None` if that would hide an addition, or the sum may overflow in between.
 fn both<'s>(kind: ColumnType, first: &Cell<'s>, next: &Cell<'s>) -> Option<Cell<'s>> {
     match (first, next) {
         (Cell::Set(_), Cell::Set(value)) => Some(Cell::Set(value.clone())),
         (Cell::Set(value), Cell::Add(by)) => sum(kind, value, by).map(|sum| Cell::Set(Cow::Owned(sum))),
-        // Of different signs, a sum in between may overflow.
+        // With different signs, a sum in between may overflow.
         (Cell::Add(a), Cell::Add(b)) if is_negative(a) == is_negative(b) => {
             sum(kind, a, b).map(|sum| Cell::Add(Cow::Owned(sum)))
         }

@@ -1,9 +1,9 @@
-//! Statements on tables whose rows can touch each other, by unique keys or foreign keys: those on one table that follow each
-//! other and are of one shape become one statement, with the same outcome as in their order.
+//! Statements on tables whose rows can affect each other, by unique keys or foreign keys. Consecutive statements on one
+//! table that have the same shape become one statement, with the same outcome as in their order.
 //!
 //! Each table has its own run. The statements of a table are written after the pending ones of the tables that it
 //! refers to. So an insert or a delete is not added to a table while tables that refer to it have pending statements.
-//! An update is: it leaves the primary key, and others refer only to that.
+//! An update is added: it keeps the primary key, and other tables refer only to that.
 
 use std::collections::HashSet;
 
@@ -16,7 +16,7 @@ use crate::statement::Statement;
 use crate::table::Table;
 use crate::value::ColumnType as T;
 
-/// Fewer statements than this run by themselves: planning one for all would cost more.
+/// Fewer statements than this run one by one: planning one statement for all would cost more.
 const FEWEST: usize = 3;
 
 /// Statements on different rows of one table that write the same columns in the same way.
@@ -46,7 +46,7 @@ impl<'s> Run<'s> {
 pub(super) struct Runs<'s> {
     target: Target<'s>,
     tables: Vec<Run<'s>>,
-    /// The tables that each table refers to, directly or not, those first that refer to the fewest.
+    /// The tables that each table refers to, directly or not. Those that refer to the fewest tables come first.
     above: Vec<Vec<usize>>,
 }
 
@@ -63,7 +63,7 @@ impl<'s> Runs<'s> {
         Self { target, tables: tables.iter().map(|_| Run::default()).collect(), above: sorted }
     }
 
-    /// Adds what the statement does, writing what has to come before; false when it has to run by itself.
+    /// Adds what the statement does, and writes what has to come before it. Returns false if it has to run on its own.
     pub(super) fn add(
         &mut self,
         out: Out<'_, 's>,
@@ -121,7 +121,7 @@ impl<'s> Runs<'s> {
     }
 }
 
-/// What a statement writes, when it is one row.
+/// What a statement writes, if it is one row.
 fn effect<'s>(facts: &Facts<'s>, key: &RowKey<'s>, op: &mut Op<'s>) -> Option<(Shape, BulkRow<'s>)> {
     let mut effects = Effects::default();
     effects.add(facts, key, Net::new(facts.table, op));
@@ -149,7 +149,7 @@ fn above(tables: &[Table], at: usize) -> Vec<usize> {
     found
 }
 
-/// Whether equality of the unique values that an update writes is the same here and in both databases.
+/// Whether the unique values that an update writes have the same equality here and in both databases.
 fn is_comparable(table: &Table, (kind, columns): &Shape) -> bool {
     let is_plain = |name: &String| {
         let of = |(at, column): (usize, &crate::table::Column)| (at, column.name == *name, column.kind);

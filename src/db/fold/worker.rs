@@ -1,4 +1,4 @@
-//! Folding during the writing: while the database works on some rows, a thread folds the next ones.
+//! Folds while writing: while the database works on some rows, a thread folds the next ones.
 
 use std::panic::resume_unwind;
 use std::thread;
@@ -10,8 +10,8 @@ use crate::db::Conn;
 use crate::error::{StoreError, StoreErrorKind};
 use crate::projection::Projection;
 
-/// Writes everything that `fold` hands over, in order; when that is much, it folds on its own thread. Gives how many
-/// statements are seen to have met no row.
+/// Writes everything that `fold` hands over, in order. If there is much of it, `fold` runs on its own thread. Returns
+/// how many statements met no row, as far as the database shows it.
 pub(super) fn run<'s>(
     conn: &mut dyn Conn,
     projection: &Projection,
@@ -32,7 +32,7 @@ pub(super) fn run<'s>(
         let fold = move || fold(&mut |write| send.send(write).map_err(|_| failed("the writing has stopped")));
         let folding = thread::Builder::new().name("readside-folder".to_owned()).spawn_scoped(scope, fold);
         let folding = folding.map_err(failed)?;
-        // An error ends the receiver, and so the folding, which then has nothing to tell.
+        // An error drops the receiver. That ends the folding, which then has nothing to report.
         let written = writes.into_iter().try_for_each(&mut perform);
         let folded = folding.join().unwrap_or_else(|panic| resume_unwind(panic));
         written.and(folded)

@@ -1,4 +1,4 @@
-//! The effects of a round, as few statements: those of the same shape together.
+//! Writes the effects of a round as few statements: rows of the same shape go together.
 
 use std::borrow::Cow;
 
@@ -22,11 +22,11 @@ pub(super) struct Target<'s> {
     pub(super) dialect: Dialect,
 }
 
-/// Something that a database is to do.
+/// What a database has to do.
 pub(super) enum Write<'s> {
-    /// Rows that do not touch each other. So many of them may be missing, though no statement met no row.
+    /// Rows that do not affect each other. This many of them may be missing without being missed updates.
     Bulk(Bulk<'s>, usize),
-    /// Rows with the outcome of one after the other, where these unique keys are.
+    /// Rows with the outcome of writing one after the other, in a table with these unique keys.
     InOrder(Bulk<'s>, Vec<&'s [String]>),
     Alone(NumberedInstance<'s>, &'s Statement),
 }
@@ -48,8 +48,8 @@ impl Write<'_> {
     }
 }
 
-/// How many updates met no row: a row that was to be changed and was not touched. What a net effect deletes may be a row that
-/// came in the same batch.
+/// How many updates met no row: rows that should have changed, and that the database did not touch. A deleted row may
+/// have been inserted in the same batch, so deletes do not count.
 fn missed(bulk: &Bulk<'_>, may_miss: usize, touched: u64) -> u64 {
     if bulk.kind != BulkKind::Update {
         return 0;
@@ -81,21 +81,21 @@ pub(super) fn round<'s>(
     effects.shapes.into_iter().map(bulk).try_for_each(|bulk| out(Write::Bulk(bulk, may_miss)))
 }
 
-/// What is written, row by row, those of one shape together.
+/// What is written, row by row, grouped by shape.
 #[derive(Debug, Default)]
 pub(super) struct Effects<'s> {
     pub(super) shapes: Vec<(Shape, Vec<BulkRow<'s>>)>,
-    /// The place of the last row's shape, which the next one has most often.
+    /// The place of the last row's shape. The next row most often has the same one.
     last: usize,
-    /// The columns of the row at hand.
+    /// The columns of the current row.
     columns: Vec<(usize, How)>,
-    /// Updates of rows that are inserted where they are missing.
+    /// How many updates are of rows that are inserted if they are missing.
     may_miss: usize,
 }
 
 impl<'s> Effects<'s> {
-    /// Adds what is written for a net effect: nothing for an update of no column, two rows where a changed row gets something
-    /// else than a new one would.
+    /// Adds what is written for a net effect: nothing for an update of no column, and two rows if a changed row gets
+    /// other values than a new one.
     pub(super) fn add(&mut self, facts: &Facts<'_>, key: &RowKey<'s>, net: Net<'s>) {
         match net {
             Net::Delete => self.key(BulkKind::Delete, key),
@@ -149,7 +149,7 @@ impl<'s> Effects<'s> {
         self.end(BulkKind::Update, row);
     }
 
-    /// `how` is told the place of a column and its value.
+    /// `how` gets the place of a column and its value.
     fn insert(
         &mut self,
         facts: &Facts<'_>,
@@ -168,7 +168,8 @@ impl<'s> Effects<'s> {
         self.end(kind, row);
     }
 
-    /// One statement where a changed row gets what a new one would; else a change of what is there, then what is missing.
+    /// Adds one statement if a changed row gets the values of a new one. Otherwise it adds a change of existing rows,
+    /// then an insert of missing ones.
     fn upsert(&mut self, facts: &Facts<'_>, key: &RowKey<'s>, new: NewRow<'s>, changes: Changes<'s>) {
         let change = |at: usize| changes.iter().find(|(place, _)| *place == at).map(|(_, cell)| cell);
         let alike = |(at, new): (usize, &Option<Cow<'s, Value>>)| how(new.as_deref(), change(at)).is_some();

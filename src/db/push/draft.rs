@@ -1,4 +1,4 @@
-//! Checked events, ready to be given their places.
+//! Checked events that have no positions yet.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -9,17 +9,17 @@ use crate::error::{InvalidEvent, PushError};
 use crate::event::{ERASED, Event, Expected, NewEvent, Texts, Unique};
 use crate::value::to_micros;
 
-/// The events of one push. It shares their texts, so that another thread can do its work.
+/// The events of one push. It shares their texts, so that another thread can do the work.
 #[derive(Debug)]
 pub(crate) struct Push {
     pub(super) drafts: Vec<Draft>,
     instances: Vec<Arc<str>>,
     bytes: usize,
-    /// It goes on with a copy of an instance.
+    /// Set if the push continues a copy of an instance.
     pub(super) continues: Option<Continued>,
 }
 
-/// What a part of a copy follows. Its push keys are stored without a look for earlier ones.
+/// What a part of a copy continues. Its push keys are stored without a search for earlier ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Continued {
     /// The event at the head of the instance. No other push may have moved the head.
@@ -34,13 +34,13 @@ pub(super) struct Draft {
     pub(super) expected: Expected,
     pub(super) unique: Vec<Unique>,
     pub(super) push_key: Option<Arc<str>>,
-    /// What it was elsewhere, which an import keeps.
+    /// The id that it has elsewhere, which an import keeps.
     pub(super) id: Option<Uuid>,
     pub(super) created_at: Option<SystemTime>,
 }
 
 impl Push {
-    /// Checks all that needs no database. What an event was elsewhere is refused.
+    /// Checks everything that needs no database. Refuses events that bring an id or a time from elsewhere.
     pub(crate) fn of(events: &[NewEvent]) -> Result<Self, PushError> {
         for (index, new) in events.iter().enumerate() {
             let kept = [("id", new.id.is_some()), ("created_at", new.created_at.is_some())];
@@ -51,7 +51,7 @@ impl Push {
         Self::imported(events)
     }
 
-    /// For one instance, after the part that was copied before. Keeps ids, times and versions of the events.
+    /// The events of one instance that follow the part copied before. Keeps ids, times and versions of the events.
     #[cfg(feature = "cli")]
     pub(crate) fn copied(events: &[NewEvent], continued: Continued) -> Result<Self, PushError> {
         Ok(Self { continues: Some(continued), ..Self::checked(events)? })
@@ -81,7 +81,7 @@ impl Push {
         self.drafts.is_empty()
     }
 
-    /// How many events it wants to store.
+    /// How many events it would store.
     pub(crate) fn len(&self) -> usize {
         self.drafts.len()
     }
@@ -91,13 +91,13 @@ impl Push {
         self.bytes
     }
 
-    /// Each instance once, by bytes.
+    /// Each instance once, in byte order.
     pub(crate) fn instances(&self) -> &[Arc<str>] {
         &self.instances
     }
 }
 
-/// The instances of events, each once, by bytes.
+/// The instances of events, each once, in byte order.
 pub(crate) fn instances(events: &[NewEvent]) -> Vec<Arc<str>> {
     let mut instances: Vec<Arc<str>> = events.iter().map(|new| Arc::clone(&new.instance)).collect();
     instances.sort_unstable();
@@ -108,7 +108,7 @@ pub(crate) fn instances(events: &[NewEvent]) -> Vec<Arc<str>> {
 impl Draft {
     fn of(index: usize, new: &NewEvent) -> Result<Self, PushError> {
         new.check(index)?;
-        // Without one it is refused by the check.
+        // An event without a payload fails the check.
         let payload = new.payload.as_deref().ok().filter(|_| !new.erased).unwrap_or(ERASED);
         let metadata = new.metadata_json();
         let event = Event {
@@ -127,7 +127,7 @@ impl Draft {
         Ok(Self { event, expected: new.expected, unique: new.unique.clone(), push_key, id, created_at })
     }
 
-    /// True when a stored event is what this new event would have become. Of an erased one only the types are left.
+    /// True if a stored event is what this new event would have become. An erased event keeps only its types.
     pub(super) fn is_stored_as(&self, stored: &Event) -> bool {
         if self.id.is_some_and(|id| id != stored.id) || self.created_at.is_some_and(|at| at != stored.created_at) {
             return false;
@@ -152,5 +152,5 @@ impl Draft {
     }
 }
 
-/// Instance, type and id.
+/// Instance, type and id of an aggregate.
 pub(super) type Aggregate = (Arc<str>, Arc<str>, Arc<str>);

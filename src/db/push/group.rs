@@ -1,8 +1,8 @@
-//! Pushes of this process that wait for the same instances share one transaction: one thread leads, takes those that
-//! came while it waited for the lock, decides all of them in order, and answers for them.
+//! Pushes of this process that wait for the same instances share one transaction. One thread leads: it takes the pushes
+//! that arrived while it waited for the lock, decides all of them in order, and answers for them.
 //!
-//! A push that is refused writes nothing and leaves the others alone. When the database fails, all is rolled back and
-//! each push runs by itself, so that no push fails because of another one's events.
+//! A push that is refused writes nothing and does not affect the others. If the database fails, everything is rolled
+//! back and each push runs on its own, so that no push fails because of another one's events.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,21 +20,21 @@ use crate::event::{Event, NewEvent};
 use crate::subscription::Bus;
 use crate::sync::Mutex;
 
-/// How often a push that the database rolled back for the sake of others is tried again at once.
+/// How often a push is tried again at once after the database rolled it back in favour of others.
 const RETRIES: usize = 5;
 
-/// Of one transaction that several pushes share.
+/// How many pushes one transaction holds at most.
 const MOST_PUSHES: usize = 256;
 const MOST_EVENTS: usize = 2_000;
 const MOST_BYTES: usize = 4 << 20;
 
-/// What helps where a counter was set back by hand, or restored without its events.
+/// The remedy if somebody set a counter back by hand, or restored it without its events.
 const BEHIND: &str = "; nothing was stored; `readside doctor` says what to set, or restore all tables from one moment";
 
 /// What a leader says to a member.
 enum Answer {
     Is(Result<Accepted, PushError>),
-    /// The database failed and all was rolled back: push by yourself.
+    /// The database failed and everything was rolled back: the member has to push on its own.
     Alone,
 }
 
@@ -71,13 +71,13 @@ pub(crate) struct Pushes {
 struct Store<'s, B> {
     backend: &'s B,
     bus: &'s Bus,
-    /// Since when the push waits, and until when it does, wherever it is.
+    /// When the push began to wait, and when it stops waiting, whatever it waits for.
     since: Instant,
     deadline: Instant,
 }
 
 impl Pushes {
-    /// Stores events of this process in their own transaction, or in one with others.
+    /// Stores events of this process in their own transaction, or in one with other pushes.
     pub(crate) fn push<B: Backend>(&self, backend: &B, bus: &Bus, push: Push) -> Result<Accepted, PushError> {
         let push = Arc::new(push);
         if push.is_empty() {
@@ -85,7 +85,7 @@ impl Pushes {
         }
         let store = Store { backend, bus, since: Instant::now(), deadline: deadline(backend.patience()) };
         let whole = [Arc::from("")];
-        // Where there is one writer, pushes to all instances wait for each other anyway.
+        // If the database has one writer, pushes to all instances wait for each other anyway.
         let lanes = if backend.has_one_writer() { &whole } else { push.instances() };
         let mut may_join = true;
         loop {
@@ -109,7 +109,7 @@ impl Pushes {
         decided.decisions.into_iter().next().map_or_else(|| Ok(Vec::new()), |own| own.map(|accepted| accepted.events))
     }
 
-    /// The lead keeps pushes of this process to these instances in line until the events are published.
+    /// Leads. The lead keeps other pushes of this process to these instances in line until the events are published.
     fn lead<B: Backend>(
         &self,
         store: Store<'_, B>,
@@ -165,8 +165,8 @@ impl<B: Backend> Store<'_, B> {
         let pushes = std::iter::once(push).chain(members.iter().map(|member| &**member.work()));
         for (push, decision) in pushes.zip(&decisions) {
             match decision {
-                // Subscribers may not have received them, for instance when the outcome of the first commit was not
-                // known.
+                // Subscribers may not have received these events, for instance if the outcome of the first commit was
+                // unknown.
                 Ok(accepted) if accepted.repeated => {
                     self.bus.mark_dirty(push.instances());
                     self.bus.tell(accepted.events.iter().map(|event| (&event.instance, &event.aggregate_type)));
@@ -189,13 +189,13 @@ impl<B: Backend> Store<'_, B> {
         super::busy(push.instances(), self.since, self.backend.holder(&names))
     }
 
-    /// How long the push may wait still.
+    /// How long the push may still wait.
     fn left(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
     }
 }
 
-/// A row that existed already shows that a counter gave positions for a second time. The caller has rolled back.
+/// If the row of an event existed already, a counter gave its position twice. The caller has rolled back.
 pub(crate) fn explained<B: Backend>(backend: &B, instances: &[Arc<str>], error: PushError) -> PushError {
     let refused = match &error {
         PushError::Store(refused) if refused.kind() == StoreErrorKind::Constraint => refused,
@@ -214,7 +214,7 @@ pub(crate) fn explained<B: Backend>(backend: &B, instances: &[Arc<str>], error: 
     }
 }
 
-/// Those that wait for no other instances than this push does, as many as one transaction may hold.
+/// The waiting pushes that wait for no other instances than this push does, as many as one transaction may hold.
 fn gather(lead: &Lead<'_, Arc<Push>, Answer>, push: &Push) -> Vec<Joined> {
     let (mut pushes, mut events, mut bytes) = (1, push.len(), push.bytes());
     lead.gather(|joining| {
@@ -225,7 +225,7 @@ fn gather(lead: &Lead<'_, Arc<Push>, Answer>, push: &Push) -> Vec<Joined> {
     })
 }
 
-/// What a push hears whose leader went without a word.
+/// What a push gets whose leader ended without an answer.
 fn unknown() -> StoreError {
     let why = "another thread of this process was storing it together with its own push, and did not come back";
     StoreError::new("pushing events", StoreErrorKind::CommitUnknown, why)
@@ -242,7 +242,7 @@ fn is_conflict(error: &PushError) -> bool {
     matches!(error, PushError::Store(error) if error.kind() == StoreErrorKind::Conflict)
 }
 
-/// A lock that the database did not give in time; waiting for a connection has no code of the database's.
+/// True if the database did not give a lock in time. A wait for a connection has no code of the database.
 fn is_busy(error: &PushError) -> bool {
     match error {
         PushError::Busy { .. } => true,

@@ -1,8 +1,8 @@
 //! Versions of aggregates that this process has stored itself, so that they need not be read again.
 //!
-//! They hold for as long as the event at the head of the instance is the last one that this process has stored: the
-//! counter row, which names it, is read under the lock that every push takes. Code that changes versions in another way has to
-//! change the counter row's `head_event`.
+//! They are valid as long as the event at the head of the instance is the last one that this process stored. The
+//! counter row names that event, and every push reads this row under its lock. Code that changes versions in another
+//! way has to change the counter row's `head_event`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::draft::Aggregate;
 use super::ledger::{Counters, Ledger};
 
-/// Aggregates of all instances that are remembered; beyond that all are forgotten.
+/// How many aggregates are remembered, over all instances. Above that, all are forgotten.
 const MOST: usize = 20_000;
 
 #[derive(Debug, Default)]
@@ -28,7 +28,7 @@ struct InstanceVersions {
 }
 
 impl KnownVersions {
-    /// The version of an aggregate whose instance stands at this counter, if it is known.
+    /// The version of an aggregate whose instance has this counter, if it is known.
     pub(super) fn version(&self, counters: &Counters, (instance, kind, id): &Aggregate) -> Option<i64> {
         let known = self.instances.get(instance)?;
         if counters.get(instance)?.event != Some(known.head) {
@@ -90,7 +90,7 @@ mod tests {
         known.learn(&counters(before), ledger);
     }
 
-    // Contract: A1, A2: what was known is not believed when another process has pushed.
+    // Contract: A1, A2: known versions are not used after another process has pushed.
     #[test]
     fn versions_hold_as_long_as_the_head_is_the_same() {
         let mut known = KnownVersions::default();

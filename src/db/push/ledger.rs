@@ -1,5 +1,5 @@
-//! What is decided about pushes, without a database: each push sees the counters, versions, unique values and push keys
-//! as those before it leave them, and one that is refused changes nothing.
+//! Decides pushes without a database. Each push sees the counters, versions, unique values and push keys as the earlier
+//! ones leave them. A push that is refused changes nothing.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -12,21 +12,21 @@ use super::unique::Uniques;
 use crate::error::{PushError, StoreError, StoreErrorKind};
 use crate::event::{Event, Expected};
 
-/// The counter of an instance, from the moment when its lock was obtained.
+/// The counter of an instance, as of the moment when its lock was acquired.
 #[derive(Debug, Clone)]
 pub struct Counter {
     pub(crate) head: i64,
     /// The event at the head.
     pub(crate) event: Option<Uuid>,
-    /// The time of the event at the head, unless that was removed.
+    /// The time of the event at the head; `None` if that event was removed.
     pub(crate) head_at: Option<SystemTime>,
-    /// The time of the next events: now, but never before that of the head.
+    /// The time of the next events: now, but never before the event at the head.
     pub(crate) time: SystemTime,
-    /// The instance was removed, and not opened again.
+    /// The instance was removed, and not reopened.
     pub(crate) closed: bool,
 }
 
-/// How far the clock of the database that an event comes from may be ahead of this one's.
+/// How far the clock of the database that an event comes from may be ahead of this database's clock.
 const CLOCKS_DIFFER: Duration = Duration::from_mins(5);
 
 /// The counters of some instances.
@@ -35,18 +35,18 @@ pub(crate) type Counters = BTreeMap<Arc<str>, Counter>;
 /// An instance and a push key.
 pub(super) type PushKey = (Arc<str>, Arc<str>);
 
-/// All that some pushes touch, first as the database has it.
+/// Everything that some pushes touch, at first as the database has it.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     pub(super) counters: Counters,
-    /// Numbered, so that a text is looked up once for each event.
+    /// The aggregates have numbers, so that each event needs only one look-up of its texts.
     pub(super) aggregates: Vec<Aggregate>,
-    /// Of these aggregates, in their order.
+    /// The versions of these aggregates, in the same order.
     pub(super) versions: Vec<i64>,
     pub(super) uniques: Uniques,
-    /// The events that were stored under push keys which the pushes bear.
+    /// The events that were stored under the push keys of these pushes.
     pub(super) keyed: HashMap<PushKey, Vec<Event>>,
-    /// Of the ids that imported events bring, those that exist in their instance.
+    /// Those ids of imported events that exist already in their instance.
     pub(super) ids: HashSet<(Arc<str>, Uuid)>,
     pub(super) last_id: Option<Uuid>,
 }
@@ -62,7 +62,7 @@ pub(super) struct Numbered<'p> {
 #[derive(Debug)]
 pub(crate) struct Accepted {
     pub(crate) events: Vec<Event>,
-    /// They were stored before, under the same push key.
+    /// True if the events were stored before, under the same push key.
     pub(crate) repeated: bool,
 }
 
@@ -80,7 +80,7 @@ impl Ledger {
         let before = changes_uniques.then(|| self.uniques.clone());
         let mut events = Vec::with_capacity(push.len());
         if let Err(refusal) = self.expectations(numbered, &mut events) {
-            // Each command that was gone through has raised a version.
+            // Each event that was processed has raised a version.
             numbered.aggregates.iter().take(events.len()).for_each(|at| self.raise(*at, -1));
             if let Some(before) = before {
                 self.uniques = before;
@@ -96,7 +96,7 @@ impl Ledger {
         Ok(Accepted { events, repeated: false })
     }
 
-    /// Events with versions only, as long as all that they expect holds.
+    /// Makes the events with their versions only, as long as all their expectations hold.
     fn expectations(&mut self, numbered: &Numbered<'_>, events: &mut Vec<Event>) -> Result<(), PushError> {
         for (draft, at) in numbered.push.drafts.iter().zip(&numbered.aggregates) {
             let found = self.versions.get(*at).copied().unwrap_or_default();
@@ -152,7 +152,7 @@ impl Ledger {
         self.counters.get(instance).ok_or_else(vanished)
     }
 
-    /// Refuses what events were elsewhere where it does not fit behind what is here: no time goes back, and no id is there
+    /// Refuses ids and times from elsewhere that do not fit the stored events: no time goes back, and no id occurs
     /// twice (A1, L10).
     fn keeps_what_was(&self, push: &Push) -> Result<(), PushError> {
         if push.drafts.iter().all(|draft| draft.id.is_none() && draft.created_at.is_none()) {
@@ -183,7 +183,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Gives the events of a push their places.
+    /// Gives the events of a push their positions, times and ids.
     fn place(&mut self, events: &mut [Event], drafts: &[Draft]) -> Result<(), StoreError> {
         for (event, draft) in events.iter_mut().zip(drafts) {
             let id = match draft.id {
@@ -205,7 +205,8 @@ impl Ledger {
         Ok(())
     }
 
-    /// The first is random behind its time, the next ones count on from it, as the standard has it for many at once.
+    /// The first id has a random part after its time. The next ids count up from it, as the standard allows for many
+    /// ids at once.
     fn next_id(&mut self) -> Uuid {
         let next = self.last_id.and_then(|last| last.as_u128().checked_add(1));
         let id = next.map_or_else(Uuid::now_v7, Uuid::from_u128);
@@ -213,7 +214,7 @@ impl Ledger {
         id
     }
 
-    /// The events that were stored for the same push before (K1).
+    /// The events that an earlier push stored under the same push key (K1).
     fn repeated(&self, push: &Push) -> Result<Option<Vec<Event>>, PushError> {
         if push.continues.is_some() {
             return Ok(None);

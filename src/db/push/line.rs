@@ -1,6 +1,6 @@
-//! Where pushes of this process wait for each other. A push takes its lanes, one for each instance, and leads; those
-//! that come while a lane is taken stand in line. The leader may have some of them join it, and answers for them; the
-//! others follow when it has gone, the first first.
+//! Where pushes of this process wait for each other. A push takes its lanes, one for each instance, and leads. Pushes
+//! that arrive while a lane is taken stand in line. The leader may let some of them join it, and answers for them; the
+//! others follow in their order when it has finished.
 //!
 //! So threads queue here and not in the database, and events are published in the order of their positions.
 
@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use crate::sync::{Condvar, Mutex};
 
-/// How long an answer may take once a leader has taken the work; a database that takes longer is as good as gone.
+/// How long an answer may take after a leader has taken the work. A database that takes longer counts as lost.
 const LONGEST_ANSWER: Duration = Duration::from_mins(1);
 
-/// `W` is the work, shared with the leader that does it; `O` is what came of it.
+/// `W` is the work, shared with the leader that does it; `O` is its outcome.
 pub(crate) struct Line<W, O> {
     state: Mutex<State<W, O>>,
 }
@@ -34,21 +34,21 @@ struct Place<W, O> {
 
 enum Stage<O> {
     Waits,
-    /// The lanes are taken for this one.
+    /// This push has its lanes.
     Leads,
     /// A leader has taken the work.
     Joined,
     Told(O),
-    /// The leader has gone without an answer.
+    /// The leader ended without an answer.
     Left,
 }
 
-/// What becomes of who enters.
+/// What happens to a push that enters.
 pub(crate) enum Turn<'l, W, O> {
     Leads(Lead<'l, W, O>),
     /// A leader did the work.
     Told(O),
-    /// A leader took the work and did not say what came of it.
+    /// A leader took the work and ended without an answer.
     Left,
     /// The deadline passed before anything happened.
     Late,
@@ -78,8 +78,8 @@ impl<W, O> State<W, O> {
 }
 
 impl<W: Clone, O> Line<W, O> {
-    /// Takes all of these lanes at once, or waits until they are free or a leader has done the work, but not for longer
-    /// than the deadline.
+    /// Takes all of these lanes at once. Waits until they are free or a leader has done the work, but not beyond the
+    /// deadline.
     pub(crate) fn enter(&self, lanes: &[Arc<str>], work: &W, may_join: bool, deadline: Instant) -> Turn<'_, W, O> {
         let mut state = self.state.lock();
         if state.take(lanes) {
@@ -118,7 +118,7 @@ impl<W: Clone, O> Line<W, O> {
             if self.forget(place) {
                 return Turn::Late;
             }
-            // Somebody took it out of the line.
+            // A leader took it out of the line.
             if waits_for_answer {
                 return Turn::Left;
             }
@@ -128,7 +128,7 @@ impl<W: Clone, O> Line<W, O> {
         }
     }
 
-    /// True when it stood in line still.
+    /// Returns true if it was still in line.
     fn forget(&self, place: &Arc<Place<W, O>>) -> bool {
         let waiting = &mut self.state.lock().waiting;
         let at = waiting.iter().position(|waiting| Arc::ptr_eq(waiting, place));
@@ -150,8 +150,8 @@ pub(crate) struct Lead<'l, W, O> {
 }
 
 impl<W, O> Lead<'_, W, O> {
-    /// Takes out of the line, in its order and as long as they fit, those that may join and wait for no other lanes than
-    /// these. So nobody waits for more than for what was waited for anyway.
+    /// Takes work out of the line, in its order and while it fits, if it may join and waits for no other lanes than
+    /// these. So no push waits for more than it would wait for anyway.
     pub(crate) fn gather(&self, mut fits: impl FnMut(&W) -> bool) -> Vec<Member<W, O>> {
         let mut state = self.line.state.lock();
         let (mut members, mut full) = (Vec::new(), false);
@@ -185,7 +185,7 @@ impl<W, O> Drop for Lead<'_, W, O> {
     }
 }
 
-/// One whose work the leader does; it hears in any case.
+/// Work that the leader does for another push. That push gets an answer in any case.
 pub(crate) struct Member<W, O> {
     place: Arc<Place<W, O>>,
 }
@@ -228,7 +228,7 @@ mod tests {
         }
     }
 
-    /// A place in the line that nobody waits at.
+    /// A place in the line without a waiting thread.
     fn stand(line: &Numbers, names: &[&str], work: usize, may_join: bool) -> Arc<Place<usize, &'static str>> {
         let (stage, news) = (Mutex::new(Stage::Waits), Condvar::new());
         let place = Arc::new(Place { lanes: lanes(names), work, may_join, stage, news });
@@ -251,7 +251,7 @@ mod tests {
         assert_eq!(format!("{line:?}"), "Line { taken: 0, waiting: 0 }");
     }
 
-    // Contract: L1, L4: nobody waits for another tenant than those it was waiting for anyway.
+    // Contract: L1, L4: a push waits for no other tenants than those it would wait for anyway.
     #[test]
     fn those_join_that_wait_for_nothing_else_in_order_and_as_far_as_they_fit() {
         let line = Numbers::default();

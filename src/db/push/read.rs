@@ -1,4 +1,5 @@
-//! What the database holds of all that some pushes touch, read after their counters were locked, by one statement.
+//! Reads what the database has of everything that some pushes touch, in one statement, after their counters were
+//! locked.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -16,24 +17,24 @@ use crate::sync::Mutex;
 use crate::value::Value;
 use uuid::Uuid;
 
-/// Kinds of answers.
+/// The kinds of answers.
 const AGGREGATE: i64 = 0;
 const UNIQUE: i64 = 1;
 const KEY: i64 = 2;
 const ID: i64 = 3;
 
-/// What has to be asked for.
+/// What to ask the database for.
 #[derive(Debug, Default)]
 struct CommandRecord {
     /// Numbers of aggregates in the ledger.
     aggregates: Vec<usize>,
     uniques: Vec<UniqueValue>,
     keys: Vec<PushKey>,
-    /// That imported events bring.
+    /// The ids that imported events bring.
     ids: Vec<(Arc<str>, Uuid)>,
 }
 
-/// Completes a ledger, of which the counters are locked, by what these pushes touch.
+/// Completes a ledger whose counters are locked with what these pushes touch.
 pub(super) fn complete<'p>(
     conn: &mut dyn Conn,
     ledger: &mut Ledger,
@@ -78,7 +79,7 @@ fn number<'p>(ledger: &mut Ledger, pushes: &[&'p Push]) -> Vec<Numbered<'p>> {
     pushes.iter().map(numbered).collect()
 }
 
-/// What an imported event brings.
+/// The id that an imported event brings.
 fn id(draft: &Draft) -> Option<(Arc<str>, Uuid)> {
     draft.id.map(|id| (Arc::clone(&draft.event.instance), id))
 }
@@ -91,7 +92,7 @@ fn ask(conn: &mut dyn Conn, asked: &CommandRecord, ledger: &mut Ledger) -> Resul
     let mut question = ExplainRequest { dialect: conn.dialect(), parts: Vec::new(), params: Vec::new() };
     let [events, archive, all] = ["events", "events_archive", "all_events"].map(|name| conn.dialect().table(name));
     let constraints = conn.dialect().table("unique_constraints");
-    // Along the index of versions, which orders them. Archived are the first ones.
+    // Follows the index of versions, in their order. Archived events are the first ones of an aggregate.
     let last = |table: &str| {
         format!(
             "(SELECT e.version FROM {table} e WHERE e.instance_id = r.a AND e.aggregate_type = r.b \
@@ -115,8 +116,8 @@ fn ask(conn: &mut dyn Conn, asked: &CommandRecord, ledger: &mut Ledger) -> Resul
         Dialect::Postgres => "r.b::uuid",
         Dialect::Sqlite => "unhex(r.b)",
     };
-    // Along the index of ids, id by id, also with stale statistics: counts cannot become a join, and the expression keeps out
-    // the indexes that begin with the instance, which may have many events.
+    // Follows the index of ids, id by id, even if statistics are out of date: a count cannot become a join, and the
+    // expression rules out the indexes that begin with the instance, which may have many events.
     let there = |table: &str| {
         format!("(SELECT count(*) FROM {table} e WHERE e.event_id = {bytes} AND (e.instance_id || '') = r.a)")
     };
@@ -145,7 +146,7 @@ fn ask(conn: &mut dyn Conn, asked: &CommandRecord, ledger: &mut Ledger) -> Resul
     Ok(())
 }
 
-/// Several queries about texts, made one.
+/// Several queries about texts, combined into one.
 struct ExplainRequest {
     dialect: Dialect,
     parts: Vec<String>,
@@ -153,8 +154,8 @@ struct ExplainRequest {
 }
 
 impl ExplainRequest {
-    /// Asks for a value about each of some triples `r.a`, `r.b`, `r.c`: a row of the kind, the triple's number from 1, and
-    /// the value.
+    /// Asks for a value for each of some triples `r.a`, `r.b`, `r.c`. A row has the kind, the triple's number from 1,
+    /// and the value.
     fn add<'t>(
         &mut self,
         kind: i64,

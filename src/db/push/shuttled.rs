@@ -11,7 +11,7 @@ use crate::sync::Mutex;
 
 const SCHEDULES: usize = 3000;
 
-/// What a push brings: its number. What came of it: the number of its leader.
+/// The work of a push is its number, and the outcome is the number of its leader.
 type Numbers = Line<usize, usize>;
 
 fn check(test: impl Fn() + Send + Sync + 'static) {
@@ -26,7 +26,7 @@ fn lanes(numbers: &[usize]) -> Vec<Arc<str>> {
     numbers.iter().map(|number| format!("tenant-{number}").into()).collect()
 }
 
-/// Holds its lanes and has others join it, of which it answers for all but those that it forgets.
+/// Holds its lanes and lets others join. It answers for all of them, except those that it forgets.
 fn lead(line: &Numbers, busy: &Mutex<HashSet<Arc<str>>>, lanes: &[Arc<str>], own: usize, forgets: bool) -> Vec<usize> {
     match line.enter(lanes, &own, true, long()) {
         Turn::Leads(lead) => {
@@ -69,13 +69,14 @@ fn run(forgets: bool) -> Vec<usize> {
     done
 }
 
-// Contract: A1, L1: leaders of overlapping instances go one after the other, each push is done once, and none waits for ever.
+// Contract: A1, L1: leaders of overlapping instances run one after the other, each push runs once, and none waits for
+// ever.
 #[test]
 fn each_push_is_done_once() {
     check(|| assert_eq!(run(false), [0, 1, 2, 3, 4]));
 }
 
-// Contract: L8: who joined a leader that went without a word hears of it, and the others go on.
+// Contract: L8: a push that joined a leader which ended without an answer hears of that, and the others go on.
 #[test]
 fn a_leader_that_goes_leaves_nobody_waiting() {
     check(|| assert!(run(true).starts_with(&[0])));

@@ -22,11 +22,11 @@ pub(super) struct Decided {
     /// The counters before the first event.
     pub(super) before: Counters,
     pub(super) ledger: Ledger,
-    /// Something was written.
+    /// True if something was written.
     pub(super) has_written: bool,
 }
 
-/// Locks, has others join, decides and writes.
+/// Locks, lets others join, decides and writes.
 pub(super) fn store(
     conn: &mut dyn Conn,
     known: &Mutex<KnownVersions>,
@@ -45,7 +45,7 @@ pub(super) fn store(
     Ok(Decided { decisions, before, ledger, has_written })
 }
 
-/// Locks the counters of instances that are given by bytes; makes those that do not exist.
+/// Locks the counters of instances, which are in byte order. Makes those that do not exist.
 fn lock(conn: &mut dyn Conn, ledger: &mut Ledger, instances: &[Arc<str>]) -> Result<(), PushError> {
     let since = Instant::now();
     let busy = |error: StoreError| match error.kind() {
@@ -82,7 +82,7 @@ fn lock_others(conn: &mut dyn Conn, ledger: &mut Ledger, pushes: &[&Push]) -> Re
     lock(conn, ledger, &Vec::from_iter(others))
 }
 
-/// Writes what was decided; false when that is nothing.
+/// Writes what was decided. Returns false if there is nothing to write.
 fn write(
     conn: &mut dyn Conn,
     ledger: &Ledger,

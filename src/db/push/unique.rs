@@ -1,4 +1,4 @@
-//! Unique values of instances, as pushes change them one after the other.
+//! Unique values of instances, as one push after another changes them.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -12,13 +12,13 @@ use crate::value::ColumnType as T;
 /// Instance, constraint and value.
 pub(super) type UniqueValue = (Arc<str>, String, String);
 
-/// The unique values that pushes ask about, and what the pushes that are decided already change.
+/// The unique values that pushes ask about, and what the decided pushes already change.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Uniques {
     /// Those that the database has.
     pub(super) stored: Arc<HashSet<UniqueValue>>,
     emptied: Vec<Arc<str>>,
-    /// True for those taken, false for those given back.
+    /// True for values that were taken, false for values that were given back.
     changed: BTreeMap<UniqueValue, bool>,
 }
 
@@ -35,7 +35,7 @@ pub(super) fn wanted(push: &Push) -> impl Iterator<Item = UniqueValue> {
 }
 
 impl Uniques {
-    /// Makes one change of an event. After an error only what came before has been made.
+    /// Makes one change of an event. After an error, only the changes before it have been made.
     pub(super) fn change(&mut self, instance: &Arc<str>, change: &Unique) -> Result<(), PushError> {
         match change {
             Unique::RemoveAll => {
@@ -73,7 +73,7 @@ impl Uniques {
             let delete = format!("DELETE FROM {table} WHERE instance_id = $1");
             conn.execute(&delete, &[Arc::clone(instance).into()])?;
         }
-        // A value may have been given back and taken again; its row is there still.
+        // A value may have been given back and taken again, so its row may still exist.
         for (kind, taken) in [(BulkKind::Delete, false), (BulkKind::InsertMissing, true)] {
             let rows: Vec<Row> =
                 self.changed.iter().filter(|change| *change.1 == taken).map(|(key, _)| row(key)).collect();

@@ -1,7 +1,7 @@
-//! Rows as values of a service's own types, alike on both databases.
+//! Decodes rows into a service's own types, in the same way on both databases.
 //!
-//! Where both databases tell the type of a value it counts. Where one does not, as SQLite for what an expression gives, the
-//! type that is asked for decides: 0 and 1 are truth values, a text is a time, a number or JSON, 16 bytes are a UUID.
+//! If both databases know the type of a value, that type counts. SQLite does not know the type of an expression. Then
+//! the requested type decides: 0 and 1 are truth values, a text is a time, a number or JSON, and 16 bytes are a UUID.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ use serde::forward_to_deserialize_any;
 use crate::error::RowFault;
 use crate::value::{DECIMAL, Json, Value, micros, parse_time, time_text};
 
-/// Why it does not fit, and in which column.
+/// Why a row does not fit, and in which column.
 #[derive(Debug)]
 pub(super) struct Fault {
     pub(super) column: Option<String>,
@@ -40,7 +40,7 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
-/// The kind of what was found, never the value.
+/// The kind of value that was found, never the value.
 fn kind(found: Unexpected<'_>) -> &'static str {
     match found {
         Unexpected::Bool(_) => "a truth value",
@@ -73,12 +73,12 @@ impl de::Error for Fault {
     }
 }
 
-/// A row as a value of a type.
+/// Decodes a row into a value of a type.
 pub(super) fn decode<'de, T: Deserialize<'de>>(names: &[String], row: Vec<Value>) -> Result<T, Fault> {
     T::deserialize(RowOf { names, row })
 }
 
-/// A row: a struct or a map by its columns, a tuple in their order; a single column may be the value itself.
+/// A row: a struct or a map by its columns, or a tuple in their order. A single column may be the value itself.
 struct RowOf<'n> {
     names: &'n [String],
     row: Vec<Value>,
@@ -240,14 +240,14 @@ impl<'de> Deserializer<'de> for RowOf<'_> {
     forward_to_deserialize_any! { unit_struct identifier ignored_any }
 }
 
-/// By this name the standard library asks for a time.
+/// The name by which the standard library asks for a time.
 const TIME: &str = "SystemTime";
 
 /// The value of a column.
 struct Field(Value);
 
 impl Field {
-    /// JSON that stands in a text; itself where there is none.
+    /// The JSON in a text; the field itself if it holds no JSON.
     fn json(self) -> Result<String, Self> {
         match self.0 {
             Value::Json(text) | Value::Text(text) => Ok(text),
@@ -255,7 +255,7 @@ impl Field {
         }
     }
 
-    /// A number that stands in a text, such as a sum that PostgreSQL counts in digits.
+    /// A number in a text, such as a sum that PostgreSQL returns in digits.
     fn number<T: std::str::FromStr>(&self) -> Option<T> {
         match &self.0 {
             Value::Text(text) => text.parse().ok(),
@@ -264,7 +264,7 @@ impl Field {
         }
     }
 
-    /// The value as a text, where it has one.
+    /// The value as a text, if it has one.
     fn text(self) -> Result<String, Value> {
         Ok(match self.0 {
             Value::Text(text) => text,
@@ -283,7 +283,8 @@ impl Field {
     }
 }
 
-/// One text for all that are the same document, whichever way a database writes it; with usual numbers where that is exact.
+/// One text for all spellings of the same document, whichever database wrote it. Numbers get their usual form if that
+/// is exact.
 fn one_text(json: String) -> String {
     let Some(own) = Json::parse(&json).map(|json| json.to_string()) else { return json };
     let usual = Value::Json(json).to_json().to_string();
@@ -291,7 +292,7 @@ fn one_text(json: String) -> String {
     if is_exact { usual } else { own }
 }
 
-/// Decodes JSON by the same visitor.
+/// Decodes JSON with the same visitor.
 macro_rules! by_json {
     ($text:expr, $method:ident ( $($arg:expr),* )) => {{
         let mut json = serde_json::Deserializer::from_reader($text.as_bytes());
@@ -300,7 +301,7 @@ macro_rules! by_json {
     }};
 }
 
-/// What kind of fault it was, and where; not the words, which may quote the value.
+/// The kind of fault and its place, without the words of the error, which may quote the value.
 fn of_json(error: &serde_json::Error) -> Fault {
     let what = match error.classify() {
         serde_json::error::Category::Data => "JSON of another form was found",
@@ -447,7 +448,7 @@ impl<'de> Deserializer<'de> for Field {
 }
 
 impl Field {
-    /// A time, in the two parts that the standard library takes it in.
+    /// A time, in the two parts that the standard library expects.
     fn time<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         let at = match &self.0 {
             Value::Timestamp(at) => Some(*at),

@@ -15,7 +15,7 @@ use crate::statement::Dialects;
 use crate::value::Value;
 use text::Text;
 
-/// How long the database may take, unless the caller says.
+/// How long the database may take, unless the caller sets another time.
 const WITHIN: Duration = Duration::from_secs(30);
 
 /// A query that is ready to be run: its values in order, that of the tenant last.
@@ -23,18 +23,18 @@ const WITHIN: Duration = Duration::from_secs(30);
 pub struct OwnQuery<'q> {
     pub(crate) sql: String,
     pub(crate) params: Vec<Value>,
-    /// How long the database may take: for all of it, or, in parts, for each part.
+    /// How long the database may take: for the whole read, or for each part of a read in parts.
     pub(crate) within: Duration,
-    /// Many rows are wanted, of which a part is in memory.
+    /// True if many rows are wanted, of which only a part is in memory.
     pub(crate) in_parts: bool,
     /// What is being done, for errors.
     pub(crate) doing: &'q str,
 }
 
-/// Takes the names of the columns and a row; false ends the read.
+/// Gets the names of the columns and a row. Returns false to end the read.
 pub(crate) type EachRow<'e> = &'e mut dyn FnMut(&[String], Row) -> bool;
 
-/// Reads on other terms; see [`DbStore::reader`].
+/// Reads with another time limit; see [`DbStore::reader`].
 #[derive(Debug)]
 #[must_use = "it reads nothing until it is asked"]
 pub struct Reader<'s, B: Backend> {
@@ -43,16 +43,17 @@ pub struct Reader<'s, B: Backend> {
 }
 
 impl<B: Backend> DbStore<B> {
-    /// The rows that a query of the service's own finds for one tenant, each as a `T`: a struct or a map by the names of the
+    /// The rows that a service's own query finds for one tenant, each as a `T`: a struct or a map by the names of the
     /// columns, a tuple in their order, or the value of a single column.
     ///
-    /// `$instance` stands for the tenant and has to occur; a text that has it nowhere is refused, since it would read the rows
-    /// of all tenants. `$1`, `$2` … are the values. The text is a constant of the program: whatever it looks for is bound. It
-    /// runs in a transaction that can only read, and ends after 30 seconds ([`reader`](Self::reader) sets another time).
+    /// `$instance` stands for the tenant and has to occur. A text without it is refused, because it would read the rows
+    /// of all tenants. `$1`, `$2` … are the values. The text is a constant of the program: everything it looks for is
+    /// bound. It runs in a transaction that can only read, and ends after 30 seconds ([`reader`](Self::reader) sets
+    /// another time).
     ///
-    /// Types are the same on both databases: times are `SystemTime` or texts in RFC 3339 (and so what decodes these), UUIDs
-    /// `Uuid` or texts, JSON and lists whatever has that form, bytes `Vec<u8>`, truth values `bool`. SQLite tells no type of an
-    /// expression; there the type that is asked for decides.
+    /// Types are the same on both databases. Times decode to `SystemTime`, or to texts in RFC 3339 and types that parse
+    /// these. UUIDs decode to `Uuid` or texts, JSON and lists to any type of that form, bytes to `Vec<u8>`, truth
+    /// values to `bool`. SQLite does not know the type of an expression; there the requested type decides.
     ///
     /// # Examples
     /// ```
@@ -86,7 +87,7 @@ impl<B: Backend> DbStore<B> {
     /// ```
     ///
     /// # Errors
-    /// [`QueryError`]: nothing is run of a text that is no read, or that has not the placeholders it should have.
+    /// [`QueryError`]. A text that does not only read, or that lacks a placeholder it should have, is not run.
     pub fn query_as<T: DeserializeOwned>(
         &self,
         instance: &str,
@@ -96,8 +97,8 @@ impl<B: Backend> DbStore<B> {
         self.reader().query_as(instance, sql, values)
     }
 
-    /// As [`query_as`](Self::query_as), for the rows of all tenants, or for tables without tenants: the text has no
-    /// `$instance`.
+    /// As [`query_as`](Self::query_as), for the rows of all tenants, or for tables without tenants: the text must not
+    /// contain `$instance`.
     ///
     /// # Errors
     /// [`QueryError`].
@@ -109,11 +110,12 @@ impl<B: Backend> DbStore<B> {
         self.reader().query_all_as(sql, values)
     }
 
-    /// As [`query_as`](Self::query_as), for any number of rows: `each` gets one after the other, and a bounded number is in
-    /// memory. An error of `each` ends it.
+    /// As [`query_as`](Self::query_as), for any number of rows: `each` gets one after the other, and memory stays
+    /// bounded. An error of `each` ends the read.
     ///
-    /// A connection is held until the end, on one snapshot: be quick, and do not ask this store again in `each` where it is in
-    /// memory. The time of a [`Reader`] counts for each part that the database gives, not for all.
+    /// The read holds a connection until its end, on one snapshot. So be quick, and do not call this store again inside
+    /// `each` if it is in memory. The time of a [`Reader`] limits each part that the database returns, and not the
+    /// whole read.
     ///
     /// # Examples
     /// ```
@@ -176,8 +178,8 @@ impl<B: Backend> DbStore<B> {
 }
 
 impl<B: Backend> Reader<'_, B> {
-    /// How long the database may take, a connection included; for a stream, each part of it. Default: 30 s.
-    /// `Duration::MAX` means no limit.
+    /// How long the database may take, including the wait for a connection; in a stream, for each part of it. Default:
+    /// 30 s. `Duration::MAX` means no limit.
     pub fn within(mut self, time: Duration) -> Self {
         self.within = time;
         self
@@ -273,7 +275,7 @@ impl<B: Backend> Reader<'_, B> {
         });
         ended?;
         outcome.map_err(|error| match error.kind() {
-            // The wait for a connection may have its own, shorter limit.
+            // The wait for a connection may have a shorter limit of another kind.
             StoreErrorKind::Timeout if since.elapsed() >= self.within => {
                 QueryError::TooLong { within: self.within, source: error }
             }
@@ -283,7 +285,7 @@ impl<B: Backend> Reader<'_, B> {
     }
 }
 
-/// The text for this database with the values of its placeholders.
+/// The text for this database, with the values of its placeholders.
 fn checked(
     dialect: Dialect,
     instance: Option<&str>,

@@ -1,4 +1,4 @@
-//! A query of a service's own, looked through: which placeholders it has, and that it is one statement that reads.
+//! Examines a service's own query: which placeholders it has, and whether it is one statement that reads.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ const INSTANCE: &str = "$instance";
 /// How a text may begin.
 const READS: [&str; 3] = ["select", "with", "values"];
 
-/// A text, taken apart at the tenant.
+/// A text, split at the placeholders of the tenant.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Text {
     pieces: Vec<&'static str>,
@@ -27,17 +27,17 @@ impl Text {
         self.numbers.last().copied().unwrap_or(0)
     }
 
-    /// The first number that is left out.
+    /// The lowest number that is missing.
     pub(super) fn gap(&self) -> Option<usize> {
         (1..=self.highest()).find(|number| !self.numbers.contains(number))
     }
 
-    /// The text with another placeholder, which is behind all others, for the tenant.
+    /// The text with a placeholder for the tenant that comes after all others.
     pub(super) fn numbered(&self) -> String {
         self.pieces.join(&format!("${}", self.highest() + 1))
     }
 
-    /// Takes it apart in the way of its database: what is in quotes or in a comment is left as it is.
+    /// Splits the text by the rules of its database: text in quotes or comments stays as it is.
     pub(super) fn read(dialect: Dialect, text: &'static str) -> Result<Self, String> {
         let mut scan = Scan { text, at: 0, is_postgres: dialect == Dialect::Postgres };
         let (mut pieces, mut numbers, mut since) = (Vec::new(), BTreeSet::new(), 0);
@@ -120,7 +120,7 @@ impl Scan {
         self.rest().chars().next()
     }
 
-    /// A word, in which a dollar may stand, too.
+    /// A word. It may contain a dollar.
     fn word(&mut self) -> &'static str {
         let rest = self.rest();
         let end = rest.find(|c| !is_of_word(c) && c != '$').unwrap_or(rest.len());
@@ -128,20 +128,20 @@ impl Scan {
         rest.get(..end).unwrap_or_default()
     }
 
-    /// The present token, in words for a person.
+    /// The current token, in words for a person.
     fn token(&self) -> &'static str {
         let rest = self.rest();
         let end = rest.char_indices().skip(1).find(|(_, c)| !is_of_word(*c)).map_or(rest.len(), |(at, _)| at);
         rest.get(..end).unwrap_or_default()
     }
 
-    /// `:name`, which SQLite takes for a placeholder; a cast is none.
+    /// True for `:name`, which SQLite takes for a placeholder. A cast is none.
     fn is_named_otherwise(&self) -> bool {
         let mut chars = self.rest().chars();
         !self.is_postgres && chars.next() == Some(':') && chars.next().is_some_and(is_of_word)
     }
 
-    /// Passes over a comment; those of PostgreSQL nest.
+    /// Skips a comment. Comments of PostgreSQL can be nested.
     fn comment(&mut self) -> Result<bool, String> {
         if self.rest().starts_with("--") {
             self.at += self.rest().find('\n').unwrap_or(self.rest().len());
@@ -169,7 +169,7 @@ impl Scan {
         }
     }
 
-    /// Passes over a quote, which stands for itself where it is doubled.
+    /// Skips a quoted text. A doubled quote inside it stands for one.
     fn quoted(&mut self, end: char, escapes: bool) -> Result<(), String> {
         let mut chars = self.rest().char_indices().skip(1).peekable();
         while let Some((at, c)) = chars.next() {
@@ -215,7 +215,7 @@ mod tests {
         Text::read(dialect, text).map(|text| (text.numbered(), text.names_instance(), text.highest()))
     }
 
-    // Contract: B4: what stands in quotes or in a comment is no placeholder.
+    // Contract: B4: a name in quotes or in a comment is no placeholder.
     #[test]
     fn the_tenant_is_found_where_it_is_one() {
         for dialect in [Dialect::Postgres, Dialect::Sqlite] {

@@ -1,4 +1,4 @@
-//! Old events move into a second table of the same form. Per instance that is a prefix of its positions, because time
+//! Moves old events into a second table of the same form. In each instance these are the first positions, because time
 //! never decreases with the position.
 
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::value::{Value, time_text, within_above};
 
 const DOING: &str = "archiving events";
 
-/// Instances that are listed at once.
+/// How many instances are listed at once.
 const PAGE: i64 = 1000;
 
 pub(super) fn archive<B: Backend>(
@@ -64,7 +64,7 @@ fn before(archival: &Archival) -> Value {
     Value::Timestamp(within_above(archival.before))
 }
 
-/// A page of instances of which the first event in the table is old.
+/// A page of instances whose first event in the table is old.
 fn with_old_events(conn: &mut dyn Conn, archival: &Archival, after: Option<&str>) -> Result<Vec<Arc<str>>, StoreError> {
     let dialect = conn.dialect();
     let sql = format!(
@@ -80,7 +80,7 @@ fn with_old_events(conn: &mut dyn Conn, archival: &Archival, after: Option<&str>
     conn.query(&sql, &params)?.iter().map(|found| row::shared(found, 0)).collect()
 }
 
-/// True when something was moved.
+/// Returns true if something was moved.
 fn archive_one<B: Backend>(
     backend: &B,
     instance: &str,
@@ -99,7 +99,7 @@ fn archive_one<B: Backend>(
     }
 }
 
-/// Moves the next events, and says in the same transaction up to where they are moved.
+/// Moves the next events, and records in the same transaction up to where they were moved.
 fn move_some(conn: &mut dyn Conn, instance: &str, before: SystemTime) -> Result<u64, StoreError> {
     let Some(counter) = lock(conn, instance)?.filter(|counter| counter.closed_at.is_none()) else { return Ok(0) };
     let dialect = conn.dialect();

@@ -14,7 +14,7 @@ use crate::retention::{OperationKind, TableRows};
 pub(in crate::db) enum Imported {
     /// Its import has begun, now or earlier.
     Begun,
-    /// It has ended.
+    /// The instance exists for another reason.
     Ended,
     /// What is there came otherwise.
     Other,
@@ -28,7 +28,7 @@ pub(in crate::db) struct Target {
     pub(in crate::db) head: Option<Uuid>,
 }
 
-/// Head of an instance, and up to where it was removed.
+/// The head of an instance, and the position up to which it was removed.
 pub(in crate::db) fn extent(conn: &mut dyn Conn, instance: &str) -> Result<Option<(i64, i64)>, StoreError> {
     Ok(counter(conn, instance, "")?.map(|counter| (counter.head, counter.removed)))
 }
@@ -50,7 +50,7 @@ fn last(conn: &mut dyn Conn, asked: &OperationRequest<'_>) -> Result<Option<(Uui
     Ok(row::uuid(found, 0)?.map(|id| (id, !row::is_null(found, 1))))
 }
 
-/// Writes down that it begins where nothing is there, and says what is there otherwise.
+/// Records that the import begins, if the instance is empty. Otherwise returns what is there.
 pub(in crate::db) fn begin_import<B: Backend>(
     backend: &B,
     doing: &str,
@@ -82,7 +82,7 @@ pub(in crate::db) fn begin_import<B: Backend>(
     })
 }
 
-/// Writes down that it has ended.
+/// Records that the import has ended.
 pub(in crate::db) fn end_import(
     conn: &mut dyn Conn,
     instance: &str,

@@ -1,7 +1,7 @@
-//! What becomes of the data: payloads erased, instances and projections removed, old events archived.
+//! Retention: erases payloads, removes instances and projections, archives old events.
 //!
 //! Each operation runs in bounded steps. A step is one transaction, which first locks the counter of its instance, so
-//! it takes turns with pushes and with other steps. An operation that is repeated finds in the data what remains to do.
+//! pushes and other steps wait for it. A repeated operation finds in the data what remains to do.
 
 mod archive;
 #[cfg(feature = "cli")]
@@ -26,10 +26,10 @@ pub(super) use import::{Imported, begin_import, end_import, extent};
 pub(super) use operation::{half_removed, unfinished};
 pub(super) use remove::removed;
 
-/// Rows that one transaction touches of a table, at most, not counting what foreign keys take along.
+/// How many rows of a table one transaction touches at most. Rows that foreign keys delete with them do not count.
 const STEP: i64 = 1000;
 
-/// How often a step that met others is tried again at once.
+/// How often a step that conflicted with others is tried again at once.
 const TRIES: u32 = 5;
 
 impl<B: Backend> DbStore<B> {
@@ -37,12 +37,14 @@ impl<B: Backend> DbStore<B> {
     /// [`Event::is_redacted`](crate::Event::is_redacted) tells. Position, version, types, time and push key stay, and
     /// nothing pushed later is touched. Error texts that projections recorded for these events are erased too.
     ///
-    /// Answers to commands, which may show rows of anybody, are erased, and with them questions about rows of the instance.
+    /// Answers to commands are erased, because they may show rows of anybody. Questions about rows of the instance are
+    /// erased with them.
     ///
-    /// Reducers do not see an erased event, see [`Projection::on_redacted`](crate::Projection::on_redacted). Read rows that
-    /// were written before stay as they are: rebuild the instance in the projections that the report names.
+    /// Reducers do not see an erased event, see [`Projection::on_redacted`](crate::Projection::on_redacted). Rows of
+    /// read models that were written before stay as they are: rebuild the instance in the projections that the report
+    /// names.
     ///
-    /// Engines may have such events in memory for some seconds yet, in queues and pages; rebuild after that.
+    /// Engines may hold such events in memory for some more seconds, in queues and pages. Rebuild after that.
     ///
     /// `progress` hears of each step once it is committed. Who did it and why is kept, see
     /// [`operations`](Self::operations).
@@ -64,8 +66,8 @@ impl<B: Backend> DbStore<B> {
     /// ```
     ///
     /// # Errors
-    /// [`RetentionError::UnknownEvent`], [`RetentionError::UnknownAggregate`], or the database's; what was erased by then stays so, and
-    /// a repetition goes on.
+    /// [`RetentionError::UnknownEvent`], [`RetentionError::UnknownAggregate`], or an error of the database. What was
+    /// erased before the error stays erased, and a repetition continues.
     pub fn redact(
         &self,
         redaction: &Redaction,
@@ -83,22 +85,24 @@ impl<B: Backend> DbStore<B> {
         self.backend().read("counting what would be erased", |conn| redact::dry_run(conn, redaction))
     }
 
-    /// Removes all that this database holds of an instance: events, unique values, states, failures and what people did
-    /// about them, pauses, commands about it and the answers to all others, and the rows of every build of every
-    /// projection. Its counter stays, so that positions never start again.
+    /// Removes everything that this database holds of an instance: events, unique values, states, failures and what
+    /// people did about them, pauses, commands about it and the answers to all others, and the rows of every build of
+    /// every projection. Its counter stays, so that positions never start again.
     ///
     /// From the first step on, pushes to the instance are refused with
-    /// [`InstanceRemoved`](crate::error::PushError::InstanceRemoved), also after the removal, until
-    /// [`reopen_instance`](Self::reopen_instance); and projections hold everything up to its head for done.
+    /// [`InstanceRemoved`](crate::error::PushError::InstanceRemoved). They are refused after the removal, too, until
+    /// [`reopen_instance`](Self::reopen_instance). Projections treat everything up to its head as handled.
     ///
-    /// Where events and read models live in two databases, remove it in that of the events first, then in the other.
+    /// If events and read models are in two databases, remove the instance from that of the events first, then from the
+    /// other.
     ///
     /// `progress` hears of each step once it is committed.
     ///
     /// # Errors
-    /// [`RetentionError::UnknownInstance`], [`RetentionError::SystemInstance`]; [`RetentionError::Referred`] where rows of the
-    /// service's own tables hold on to rows that have to go (a foreign key that cascades takes them along); or the
-    /// database's. What was removed by then stays so, and a repetition goes on.
+    /// [`RetentionError::UnknownInstance`]; [`RetentionError::SystemInstance`]; [`RetentionError::Referred`] if rows of
+    /// the service's own tables refer to rows that have to go and their foreign key refuses that (one that cascades
+    /// deletes them too); or an error of the database. What was removed before the error stays removed, and a
+    /// repetition continues.
     pub fn remove_instance(
         &self,
         instance: &str,
@@ -139,9 +143,9 @@ impl<B: Backend> DbStore<B> {
     /// ```
     ///
     /// # Errors
-    /// [`RetentionError::UnknownProjection`]; [`RetentionError::ProjectionRuns`] while an engine that lives runs it;
-    /// [`RetentionError::Dependents`] where something of the service's own stands on it; or the database's. Nothing has changed
-    /// then.
+    /// [`RetentionError::UnknownProjection`]; [`RetentionError::ProjectionRuns`] while a living engine runs it;
+    /// [`RetentionError::Dependents`] if objects of the service depend on it; or an error of the database. Nothing has
+    /// changed then.
     pub fn remove_projection(&self, projection: &str, by: &By) -> Result<RemovedProjection, RetentionError> {
         let subject = operation::subject(&serde_json::json!({ "projection": projection }))?;
         let asked = operation::OperationRequest { kind: OperationKind::RemoveProjection, instance: None, subject };
@@ -163,10 +167,11 @@ impl<B: Backend> DbStore<B> {
         Ok(RemovedProjection { dry_run: true, projection: projection.to_owned(), tables })
     }
 
-    /// Lets a removed instance be pushed to again. Its positions go on where they ended; what was removed stays so.
+    /// Lets services push to a removed instance again. Its positions continue where they ended; removed data stays
+    /// removed.
     ///
     /// # Errors
-    /// [`RetentionError::NotRemoved`]; [`RetentionError::Unfinished`] when its removal was cut off.
+    /// [`RetentionError::NotRemoved`]; [`RetentionError::Unfinished`] if its removal was cut off.
     pub fn reopen_instance(&self, instance: &str, by: &By) -> Result<(), RetentionError> {
         remove::reopen(self.backend(), instance, by)
     }
@@ -177,7 +182,8 @@ impl<B: Backend> DbStore<B> {
     /// `progress` hears of each step once it is committed.
     ///
     /// # Errors
-    /// [`RetentionError::UnknownInstance`], or the database's; what was archived by then stays so, and a repetition goes on.
+    /// [`RetentionError::UnknownInstance`], or an error of the database. What was archived before the error stays
+    /// archived, and a repetition continues.
     pub fn archive(
         &self,
         archival: &Archival,
@@ -195,7 +201,7 @@ impl<B: Backend> DbStore<B> {
         self.backend().read("counting what would be archived", |conn| archive::dry_run(conn, archival))
     }
 
-    /// What people did to the data by these means, the latest first, at most `limit`.
+    /// Which of these operations people asked for, the latest first, at most `limit`.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -240,7 +246,7 @@ fn now(conn: &mut dyn Conn) -> Result<SystemTime, StoreError> {
     conn.now().map(to_micros)
 }
 
-/// One transaction; again when the database rolled it back for the sake of others.
+/// Runs one transaction; runs it again if the database rolled it back in favour of others.
 fn step<B: Backend, T>(
     backend: &B,
     doing: &str,
@@ -262,7 +268,7 @@ fn number(conn: &mut dyn Conn, sql: &str, params: &[crate::value::Value]) -> Res
     conn.query(sql, params)?.first().map_or(Ok(0), |found| row::int_or_zero(found, 0))
 }
 
-/// Rows by table, in the order in which they were touched first.
+/// Counts of rows by table, in the order in which tables were first touched.
 struct Tally<'p> {
     tables: Vec<TableRows>,
     progress: &'p mut dyn FnMut(&TableRows),
@@ -287,7 +293,7 @@ impl<'p> Tally<'p> {
     }
 }
 
-/// A table's name as people write it, its schema in front.
+/// The name of a table as people write it, with its schema before it.
 fn plain(table: &str) -> String {
     table.trim_matches('"').replace("\".\"", ".")
 }
@@ -296,7 +302,7 @@ fn count(rows: i64) -> u64 {
     u64::try_from(rows).unwrap_or(0)
 }
 
-/// Counts without doing.
+/// The count of a dry run, if it is not 0.
 fn counted(table: &str, rows: u64) -> Option<TableRows> {
     (rows > 0).then(|| TableRows { table: plain(table), rows })
 }

@@ -1,4 +1,4 @@
-//! The record of who did what to the data, and why.
+//! Records who did what to the data, and why.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::failure::By;
 use crate::retention::{Operation, OperationKind, TableRows};
 use crate::value::Value;
 
-/// What identifies an operation that is repeated.
+/// What two runs of the same operation have in common.
 pub(super) struct OperationRequest<'a> {
     pub(super) kind: OperationKind,
     pub(super) instance: Option<&'a str>,
@@ -29,7 +29,7 @@ pub(super) fn subject<T: serde::Serialize>(value: &T) -> Result<String, StoreErr
     json(value)
 }
 
-/// Writes down that it begins.
+/// Records that an operation begins.
 pub(super) fn begin(conn: &mut dyn Conn, asked: &OperationRequest<'_>, by: &By) -> Result<Uuid, StoreError> {
     let id = Uuid::now_v7();
     let now = now(conn)?;
@@ -52,7 +52,7 @@ pub(super) fn begin(conn: &mut dyn Conn, asked: &OperationRequest<'_>, by: &By) 
     Ok(id)
 }
 
-/// Writes down that it has ended, and with it those that it is the repetition of.
+/// Records that an operation has ended, and with it the earlier ones that it repeats.
 pub(super) fn end(
     conn: &mut dyn Conn,
     id: Uuid,
@@ -66,7 +66,7 @@ pub(super) fn end(
     end_earlier(conn, asked)
 }
 
-/// Writes down that what was begun before and cut off has ended.
+/// Records that earlier operations of this kind, which were cut off, have ended.
 pub(super) fn end_earlier(conn: &mut dyn Conn, asked: &OperationRequest<'_>) -> Result<(), StoreError> {
     let now = Value::Timestamp(now(conn)?);
     let table = conn.dialect().table("operations");
@@ -78,17 +78,17 @@ pub(super) fn end_earlier(conn: &mut dyn Conn, asked: &OperationRequest<'_>) -> 
     conn.execute(&sql, &[now, asked.kind.as_str().into(), asked.subject.as_str().into(), instance.into()]).map(|_| ())
 }
 
-/// The latest first.
+/// All operations, the latest first.
 pub(super) fn list(conn: &mut dyn Conn, limit: usize) -> Result<Vec<Operation>, StoreError> {
     read(conn, "", limit)
 }
 
-/// Those that have not come to their end, the latest first.
+/// The operations that have not ended, the latest first.
 pub(in crate::db) fn unfinished(conn: &mut dyn Conn, limit: usize) -> Result<Vec<Operation>, StoreError> {
     read(conn, "WHERE ended_at IS NULL", limit)
 }
 
-/// The tenants whose removal has not come to its end, by bytes.
+/// The tenants whose removal has not ended, in byte order.
 pub(in crate::db) fn half_removed(conn: &mut dyn Conn) -> Result<Vec<Arc<str>>, StoreError> {
     let sql = format!(
         "SELECT DISTINCT instance_id FROM {} WHERE ended_at IS NULL AND kind = $1 AND instance_id IS NOT NULL ORDER BY 1",

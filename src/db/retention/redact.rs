@@ -1,4 +1,4 @@
-//! Erases what events say and leaves that they happened.
+//! Erases the content of events, and keeps the fact that they happened.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::value::Value;
 
 const DOING: &str = "erasing events";
 
-/// What stands in place of a recorded error that may quote an event.
+/// The text in place of a recorded error that may quote an event.
 const ERROR: &str = "erased";
 
 /// Events of one aggregate between two versions; all of them, or one.
@@ -140,7 +140,7 @@ pub(super) fn dry_run(conn: &mut dyn Conn, redaction: &Redaction) -> Result<Reda
     Ok(Redacted { dry_run: true, instance: scope.instance, tables, rebuild, remains: None })
 }
 
-/// Unique values are personal data themselves: only their number is recorded.
+/// Unique values are personal data, so only their number is recorded.
 fn asked(redaction: &Redaction) -> Result<OperationRequest<'_>, StoreError> {
     #[derive(serde::Serialize)]
     struct Text<'r> {
@@ -170,7 +170,7 @@ fn give_back(conn: &mut dyn Conn, redaction: &Redaction) -> Result<u64, StoreErr
     values.map(|(constraint, value)| conn.execute(&sql, &value_params(redaction, constraint, value))).sum()
 }
 
-/// The tables that hold something, with the rows that do.
+/// The tables that hold something, with a condition for the rows that do.
 fn parts(conn: &dyn Conn, creator_and_owner: bool) -> [(String, String); 3] {
     let dialect = conn.dialect();
     let people = if creator_and_owner { " OR creator <> '' OR owner <> ''" } else { "" };
@@ -204,14 +204,14 @@ fn erase(
     Ok(touched)
 }
 
-/// The part of a definition that says which events it handles.
+/// The part of a definition that names the events it handles.
 #[derive(serde::Deserialize)]
 struct Handles {
     events: Vec<(String, Vec<String>)>,
 }
 
-/// The projections that handle one of these events. One that has not reached the event yet counts too:
-/// its process may hold the event in a queue.
+/// The projections that handle one of these events. A projection that has not reached the event yet counts too: its
+/// process may hold the event in a queue.
 fn affected(conn: &mut dyn Conn, scope: &Scope) -> Result<Vec<AffectedProjection>, StoreError> {
     let dialect = conn.dialect();
     let sql = format!(

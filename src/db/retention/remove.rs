@@ -1,8 +1,8 @@
-//! All of an instance goes but its counter.
+//! Removes everything of an instance except its counter.
 //!
-//! The first step closes the instance to pushes and sets every projection's state to its head, under the locks of both:
-//! a process that still holds events of it finds them done. What is removed afterwards is removed for good. Events go from the last
-//! to the first, so that at any moment those left are a beginning of the log.
+//! The first step closes the instance to pushes and sets every projection's state to its head, under the locks of both.
+//! So a process that still holds its events finds them done, and what is removed afterwards does not come back. Events
+//! go from the last to the first, so that the remaining ones are always a beginning of the log.
 
 use std::time::Duration;
 
@@ -20,19 +20,19 @@ use uuid::Uuid;
 
 const DOING: &str = "removing an instance";
 
-/// The engine's tables with rows of instances, in the order in which they are emptied: as long as there are events, the
-/// removal has not come to its end. The heads go in the first step, the states, which are fences until then, in the last;
-/// counter and operations stay.
+/// The engine's tables with rows of instances, in the order in which they are emptied: while there are events, the
+/// removal has not ended. The heads go in the first step. The states go in the last one, because until then they keep
+/// old events from being applied. Counter and operations stay.
 const OWN: [&str; 7] =
     ["held_events", "interventions", "pauses", "standstills", "unique_constraints", "events", "events_archive"];
 
-/// Those that go from the end.
+/// The tables whose rows go from the last position to the first.
 const BY_POSITION: [&str; 2] = ["events", "events_archive"];
 
 /// A table to be emptied of an instance.
 struct TableToEmpty {
     table: String,
-    /// Takes the instance and the number of rows.
+    /// The statement gets the instance and the number of rows.
     delete: String,
 }
 
@@ -66,7 +66,7 @@ pub(super) fn remove<B: Backend>(
     Ok(Removed { dry_run: false, instance: instance.into(), head, tables: tally.tables, remains })
 }
 
-/// Step by step, until nothing of the instance is left in the table.
+/// Empties the table of the instance, step by step.
 fn empty<B: Backend>(
     backend: &B,
     instance: &str,
@@ -96,7 +96,8 @@ fn empty<B: Backend>(
     }
 }
 
-/// That no row which others refer to, and which these would not let go, is in the way: that would show half way.
+/// Fails if rows that others refer to, and that their foreign keys keep, are in the way. Otherwise this would show only
+/// half-way through.
 fn check_referred(conn: &mut dyn Conn, instance: &str) -> Result<(), RetentionError> {
     let referring = referred(conn, instance, false)?;
     if referring.is_empty() {
@@ -105,8 +106,8 @@ fn check_referred(conn: &mut dyn Conn, instance: &str) -> Result<(), RetentionEr
     Err(RetentionError::Referred { instance: instance.to_owned(), referring, begun: false, source: None })
 }
 
-/// By which foreign keys others hold on to rows of the instance. Those whose rows this role may not read count where it is
-/// known that somebody does.
+/// The foreign keys by which other rows keep rows of the instance. If this role may not read the other rows, a key
+/// counts only if it is known that some row refers.
 fn referred(conn: &mut dyn Conn, instance: &str, is_known: bool) -> Result<Vec<String>, StoreError> {
     let tables = setup::read_tables(conn)?;
     let relations: Vec<Relation> = tables.into_iter().map(|quoted| Relation { raw: plain(&quoted), quoted }).collect();
@@ -137,9 +138,9 @@ fn asked(kind: OperationKind, instance: &str) -> OperationRequest<'_> {
     OperationRequest { kind, instance: Some(instance), subject: "{}".to_owned() }
 }
 
-/// What there is of an instance.
+/// What exists of an instance.
 struct InstanceData {
-    /// Up to where it is removed: no checkpoint lies above, whichever store it belongs to.
+    /// The position up to which it is removed. No checkpoint is above it, whichever store the checkpoint belongs to.
     head: i64,
     /// How many states it has.
     states: u64,
@@ -187,8 +188,8 @@ fn close(
     Ok((found, operation::begin(conn, asked, by)?))
 }
 
-/// It waits for transactions that have a state of the instance locked. One that locks it later finds all events done. States that are
-/// made after these are removed read as the counter says (`db/state.rs`).
+/// Waits for transactions that have locked a state of the instance. A transaction that locks it later finds all events
+/// done. States that are made after these are removed read as the counter says (`db/state.rs`).
 fn fence(conn: &mut dyn Conn, instance: &str, head: i64) -> Result<(), StoreError> {
     let dialect = conn.dialect();
     let states = dialect.table("projection_states");
@@ -224,8 +225,8 @@ fn parts(conn: &mut dyn Conn) -> Result<Vec<TableToEmpty>, RetentionError> {
     Ok(parts)
 }
 
-/// Rows are named by where they lie, which every table knows. (Should a column bear SQLite's name of that, still only rows of
-/// the instance go.)
+/// Names rows by their place, which every table knows. If a column has the name that SQLite uses for that, still only
+/// rows of the instance go.
 fn part(dialect: Dialect, table: String) -> TableToEmpty {
     let instance = sql::quote(INSTANCE_COLUMN);
     let some = |place: &str| format!("(SELECT {place} FROM {table} WHERE {instance} = $1 LIMIT $2)");
@@ -266,14 +267,14 @@ pub(super) fn reopen<B: Backend>(backend: &B, instance: &str, by: &By) -> Result
         }
         let open = format!("UPDATE {} SET closed_at = NULL WHERE instance_id = $1", dialect.table("instances"));
         conn.execute(&open, &[instance.into()])?;
-        // Nothing is left to remove: nobody may be told to say it again.
+        // Nothing remains to remove, so no record may ask anybody to repeat the removal.
         operation::end_earlier(conn, &removal)?;
         let id = operation::begin(conn, &asked, by)?;
         Ok(operation::end(conn, id, &asked, &[])?)
     })
 }
 
-/// The position up to which the events of an instance were removed, 0 when none were.
+/// The position up to which the events of an instance were removed; 0 if none were.
 pub(in crate::db) fn removed(conn: &mut dyn Conn, instance: &str) -> Result<i64, StoreError> {
     Ok(counter(conn, instance, "")?.map_or(0, |counter| counter.removed))
 }
@@ -292,7 +293,7 @@ mod tests {
     use crate::store::{EventStore, ProjectionStore};
     use crate::table::{Table, text};
 
-    // Contract: K3: a build of the instance that is exchanged for the live one meanwhile brings nothing back.
+    // Contract: K3: a build of the instance that is exchanged for the live one during a removal brings nothing back.
     #[test]
     fn an_exchange_beside_a_removal_brings_nothing_back() {
         let store = SqliteStore::in_memory().unwrap();
@@ -313,7 +314,7 @@ mod tests {
         }
         let [of_live, of_build] = [&live, &build].map(|p| sql::physical_name(Dialect::Sqlite, p, &p.tables()[0]));
         let (mut steps, by) = (Vec::new(), By::new("eve", "why not"));
-        // When the live table is empty already, and that of the build is not.
+        // When the live table is already empty, and that of the build is not.
         let exchange = |step: &TableRows| {
             steps.push(sql::quote(&step.table));
             if steps == [&*of_live, &*of_live, &*of_build] {

@@ -17,7 +17,7 @@ pub(super) fn engine_table(dialect: Dialect, name: &'static str) -> &'static str
     }
 }
 
-/// What bears a name: `table`, `view` or the database's word for something else; `None` when it is free.
+/// What has this name: `table`, `view` or the database's word for something else; `None` if the name is free.
 pub(in crate::db) fn relation(
     conn: &mut dyn Conn,
     schema: Option<&str>,
@@ -37,7 +37,7 @@ pub(in crate::db) fn relation(
     rows.first().map(|found| row::text(found, 0).map(str::to_owned)).transpose()
 }
 
-/// True when a view reads a table. SQLite keeps the words of a view, in which a table that is renamed is renamed too.
+/// True if a view reads a table. SQLite keeps the text of a view, and renames a table in it when the table is renamed.
 pub(in crate::db) fn reads(
     conn: &mut dyn Conn,
     schema: Option<&str>,
@@ -75,11 +75,11 @@ pub(in crate::db) struct CatalogColumn {
     pub(in crate::db) name: String,
     pub(in crate::db) kind: String,
     not_null: bool,
-    /// It gets a value where a statement gives none.
+    /// True if it gets a value when a statement gives none.
     has_default: bool,
-    /// The database alone gives it values; statements must not.
+    /// True if only the database gives it values; statements must not.
     is_generated: bool,
-    /// Place in the primary key, from 1; 0 for none.
+    /// The place in the primary key, from 1; 0 if it is not part of it.
     pub(in crate::db) key: i64,
 }
 
@@ -174,7 +174,7 @@ fn expected(dialect: Dialect, table: &Table) -> Vec<CatalogColumn> {
     std::iter::once(instance).chain(columns).collect()
 }
 
-/// In what a table differs from its definition; `None` when it fits.
+/// How a table differs from its definition; `None` if it fits.
 pub(in crate::db) fn difference(
     conn: &mut dyn Conn,
     projection: &Projection,
@@ -195,8 +195,8 @@ pub(in crate::db) fn difference(
     missing_unique(conn, projection, table)
 }
 
-/// What in a table may make statements fail that fit its definition; `None` when there is nothing. What the table allows beyond
-/// its definition is in no statement's way.
+/// What in a table may make statements fail that fit its definition; `None` if there is nothing. If the table allows
+/// more than its definition, that hinders no statement.
 pub(in crate::db) fn obstacle(
     conn: &mut dyn Conn,
     projection: &Projection,
@@ -204,7 +204,7 @@ pub(in crate::db) fn obstacle(
 ) -> Result<Option<String>, StoreError> {
     let (found, wanted) = (found(conn, projection, table)?, expected(conn.dialect(), table));
     let pairs = found.iter().filter_map(|column| Some((column, wanted.iter().find(|want| want.name == column.name)?)));
-    // Such a column allows no NULL either, which is not what a statement meets first.
+    // Such a column refuses NULL too, but a statement fails for this reason first.
     if let Some(text) = pairs.clone().find_map(|(found, want)| generated(found, want)) {
         return Ok(Some(text));
     }
@@ -217,7 +217,7 @@ pub(in crate::db) fn obstacle(
     if text.is_some() { Ok(text) } else { missing_unique(conn, projection, table) }
 }
 
-/// A column in which a table demands a value where its definition does not.
+/// A column for which the table demands a value and its definition does not.
 pub(in crate::db) fn demanded(
     conn: &mut dyn Conn,
     projection: &Projection,
@@ -250,7 +250,7 @@ fn missing(found: &[CatalogColumn], wanted: &[CatalogColumn]) -> Option<String> 
     Some(format!("column {:?} is missing", column.name))
 }
 
-/// A unique constraint of the definition that the table has not, neither as a constraint nor as an index.
+/// A unique constraint of the definition for which the table has neither a constraint nor an index.
 fn missing_unique(conn: &mut dyn Conn, projection: &Projection, table: &Table) -> Result<Option<String>, StoreError> {
     if table.uniques.is_empty() {
         return Ok(None);
@@ -328,7 +328,7 @@ pub(super) fn one(text: &str) -> [Value; 1] {
     [text.into()]
 }
 
-/// The name under which the owner of a relation is kept.
+/// The name under which the owner of a relation is on record.
 pub(super) fn qualified(projection: &Projection, name: &str) -> String {
     match projection.place() {
         Some(schema) => format!("{schema}.{name}"),

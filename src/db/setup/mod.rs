@@ -21,10 +21,10 @@ use crate::inspect::SchemaVersion;
 use crate::sql::Dialect;
 use crate::value::Value;
 
-/// The number of the lock that set-ups take; any number that nobody else uses.
+/// The number of the lock that set-ups take. Any number works that nothing else uses.
 const SETUP_LOCK: i64 = 0x0072_6561_6473_6964;
 
-/// How often a migration is tried again that met others.
+/// How often a migration that conflicted with others is tried again.
 const TRIES: u32 = 5;
 
 /// Brings the engine's own tables to the newest schema.
@@ -36,7 +36,7 @@ fn migrate<B: Backend>(backend: &B) -> Result<(), SetupError> {
     let mut tries = 0;
     loop {
         match run_migrations(backend, migrations) {
-            // It takes many locks, and others who work meanwhile may take theirs in another order.
+            // A migration takes many locks, and others may take theirs in another order.
             Err(SetupError::Store(error)) if error.is_transient() && tries < TRIES => {
                 tries += 1;
                 log::debug!("{}; trying again", chain(&error));
@@ -50,7 +50,7 @@ fn run_migrations<B: Backend>(backend: &B, migrations: &[&str]) -> Result<(), Se
     backend.write("setting up the engine's tables", |conn| {
         lock(conn)?;
         if conn.dialect() == Dialect::Postgres {
-            // An index over many events takes longer than statements may otherwise.
+            // An index over many events takes longer than other statements may.
             conn.batch("SET LOCAL statement_timeout = '1h'")?;
         }
         let found = current(conn)?;
@@ -107,7 +107,7 @@ fn current(conn: &mut dyn Conn) -> Result<i64, StoreError> {
     rows.first().map_or(Ok(0), |found| row::int_or_zero(found, 0))
 }
 
-/// The id that the store was given by its first set-up.
+/// The id that the first set-up gave the store.
 pub(crate) fn store_id(conn: &mut dyn Conn) -> Result<Uuid, StoreError> {
     let rows = conn.query(&format!("SELECT store_id FROM {}", conn.dialect().table("store")), &[])?;
     let id = rows.first().map(|found| row::uuid(found, 0)).transpose()?.flatten();

@@ -31,7 +31,7 @@ pub(crate) fn setup<B: Backend>(backend: &B, projections: &[&Projection]) -> Res
     Ok(())
 }
 
-/// That the definitions hold together, and say all that this database needs.
+/// Checks that the definitions fit each other, and say everything that this database needs.
 fn check<B: Backend>(backend: &B, projections: &[&Projection]) -> Result<(), SetupError> {
     Projection::check_all(projections)?;
     projections.iter().try_for_each(|projection| projection.check_texts(backend.dialect()))?;
@@ -79,7 +79,7 @@ fn setup_one(conn: &mut dyn Conn, projection: &Projection) -> Result<(), SetupEr
         check_fits(conn, projection, table)?;
         let view = sql::view_raw(dialect, projection, table);
         if !registered.live {
-            // Readers do not see it.
+            // Readers do not see this version.
         } else if is_ours(conn, projection, &view, "view")? {
             check_view(conn, projection, table)?;
             close_view(conn, projection, table)?;
@@ -103,13 +103,13 @@ pub(in crate::db) fn relations(dialect: Dialect, projection: &Projection, table:
         .map(|raw| Relation { quoted: sql::in_schema(dialect, projection.place(), &raw), raw })
 }
 
-/// Makes a table or an index of a projection; an error names it.
+/// Makes a table or an index of a projection. An error names it.
 pub(in crate::db) fn make(conn: &mut dyn Conn, projection: &Projection, made: &Making) -> Result<(), StoreError> {
     let doing = || format!("making {} of projection {:?}", made.what, projection.name());
     conn.batch(&made.sql).map_err(|error| error.doing(doing()))
 }
 
-/// How long a set-up waits for readers of a view of which it changes only the text.
+/// How long a set-up waits for readers of a view if it changes only the view's text.
 const A_MOMENT: &str = "SET LOCAL lock_timeout = '200ms'";
 
 /// A view that an earlier version of this library made lets everybody write through it. Set-up replaces such a view if
@@ -141,7 +141,7 @@ fn close_view(conn: &mut dyn Conn, projection: &Projection, table: &Table) -> Re
     Ok(())
 }
 
-/// A table that is missing may be made only while nothing was applied to it: rows and checkpoints are one.
+/// A missing table may be made only if no event was applied to it: rows and checkpoints belong together.
 fn check_empty(conn: &mut dyn Conn, projection: &Projection, physical: &str) -> Result<(), SetupError> {
     let states = conn.dialect().table("projection_states");
     let sql = format!("SELECT 1 FROM {states} WHERE projection = $1 AND version = $2 AND position > 0 LIMIT 1");
@@ -151,7 +151,7 @@ fn check_empty(conn: &mut dyn Conn, projection: &Projection, physical: &str) -> 
     Err(SetupError::TableGone { projection: projection.name().to_owned(), table: physical.to_owned() })
 }
 
-/// That the view of a live version, which is there, reads its table: a view may follow a table that is renamed.
+/// Checks that the view of a live version, which exists, reads its table: a view may follow a table that is renamed.
 fn check_view(conn: &mut dyn Conn, projection: &Projection, table: &Table) -> Result<(), SetupError> {
     let dialect = conn.dialect();
     let (view, physical) = (sql::view_raw(dialect, projection, table), sql::physical_raw(dialect, projection, table));
@@ -164,9 +164,9 @@ fn check_view(conn: &mut dyn Conn, projection: &Projection, table: &Table) -> Re
 struct Registered {
     live: bool,
     is_new: bool,
-    /// The definition on record, where it is another text of the same.
+    /// The definition on record, if it is another text with the same meaning.
     before: Option<String>,
-    /// The definition as it belongs on record.
+    /// The definition as it should be on record.
     own: String,
 }
 
@@ -176,8 +176,8 @@ pub(super) fn create_view(dialect: Dialect, projection: &Projection, table: &Tab
     sql::create_view(dialect, projection.place(), &table.name, &projection.key(), &columns)
 }
 
-/// The projection's row, made on first sight; refuses another definition under the same version. A version older than
-/// the live one never takes its place by itself.
+/// Makes the projection's row if there is none. Refuses another definition with the same version. A version older than
+/// the live one never takes its place unless a person asks.
 fn register(conn: &mut dyn Conn, projection: &Projection, known: &[Stored]) -> Result<Registered, SetupError> {
     if let Some(registered) = registered(conn, projection)? {
         let own = known.iter().find(|stored| stored.build.key == projection.key() && stored.place.is_none());
@@ -231,7 +231,7 @@ fn registered(conn: &mut dyn Conn, projection: &Projection) -> Result<Option<Reg
     let Some(found) = rows.first() else { return Ok(None) };
     let recorded = row::text(found, 0)?;
     let own = match projection.schema_name() {
-        // The schema on record may be named by now.
+        // The code may now name the schema that is on record.
         Some(named) if !row::is_null(found, 2) && row::text(found, 2)? == named => {
             projection.without_schema().definition()
         }
@@ -245,8 +245,8 @@ fn registered(conn: &mut dyn Conn, projection: &Projection) -> Result<Option<Reg
     Ok(Some(Registered { live: row::truth(found, 1)?, is_new: false, before, own }))
 }
 
-/// True when the name is taken by this projection, which is placed, false when it is free; anything else is
-/// `NameTaken`.
+/// True if this projection, whose schema is known, has the name; false if the name is free. Any other owner is an
+/// error, `NameTaken`.
 pub(in crate::db) fn is_ours(
     conn: &mut dyn Conn,
     projection: &Projection,
@@ -260,7 +260,7 @@ pub(in crate::db) fn is_ours(
         (None, _) => return Ok(false),
         (Some(kind), Some(owner)) if owner == projection.name() && kind == wanted => return Ok(true),
         (Some(kind), Some(owner)) => format!("a {kind} of projection {owner:?}"),
-        // Only builds beside the live one have such names, and a restore may remove the record of one.
+        // Only builds beside the live one have such names, and a restore may remove their records.
         (Some(kind), None) if name.contains('#') => {
             format!("a {kind} on no record; if a build left it before a restore, drop it, otherwise")
         }

@@ -9,7 +9,7 @@ use crate::error::SetupError;
 use crate::projection::Projection;
 use crate::sql::{self, Dialect};
 
-/// Everything that a set-up of an empty database runs.
+/// Everything that a set-up runs on an empty database.
 pub(crate) fn script<B: Backend>(backend: &B, projections: &[&Projection]) -> Result<String, SetupError> {
     Projection::check_all(projections)?;
     let dialect = backend.dialect();
@@ -35,7 +35,7 @@ pub(crate) fn script<B: Backend>(backend: &B, projections: &[&Projection]) -> Re
 
 fn projection_lines(dialect: Dialect, projection: &Projection, lines: &mut Vec<String>) {
     let name = literal(projection.name());
-    // The search path of the session that runs the script decides, once and for all.
+    // The search path of the session that runs the script decides the schema, once and for all.
     let unnamed = dialect == Dialect::Postgres && projection.schema_name().is_none();
     let place = if unnamed { "current_schema()" } else { "NULL" };
     let before = if unnamed { "current_schema() || '.' || " } else { "" };
@@ -81,7 +81,7 @@ fn beside_rows<B: Backend>(backend: &B, projection: &Projection) -> Result<Vec<S
     Ok(lines)
 }
 
-/// A text as an SQL literal; names are checked to hold no control characters.
+/// A text as an SQL literal. Names are checked to contain no control characters.
 fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }

@@ -1,4 +1,4 @@
-//! Which tables of projections there are, whichever version or build they belong to.
+//! The tables of all projections, of every version and build.
 
 use super::{catalog, texts};
 use crate::db::{Conn, Row, row};
@@ -12,7 +12,7 @@ struct ReadTable {
     name: String,
 }
 
-/// All of them, quoted and ready for SQL; a table comes before those that it refers to.
+/// All read tables, quoted and ready for SQL. Each comes before the tables that it refers to.
 pub(crate) fn read_tables(conn: &mut dyn Conn) -> Result<Vec<String>, StoreError> {
     let sql = format!("SELECT table_name FROM {} ORDER BY table_name", conn.dialect().table("projection_tables"));
     let owned = texts(&conn.query(&sql, &[])?, 0)?;
@@ -24,7 +24,7 @@ pub(crate) fn read_tables(conn: &mut dyn Conn) -> Result<Vec<String>, StoreError
     Ok(referring_first(tables, &references).into_iter().map(|table| quoted(&table)).collect())
 }
 
-/// Names with their schemas. One without has none on record yet: it is where an earlier version of this library looked.
+/// The names with their schemas. A name without a schema on record is where an earlier version of this library looked.
 fn in_schemas(conn: &mut dyn Conn, owned: Vec<String>) -> Result<Vec<ReadTable>, StoreError> {
     let sql = "SELECT n.nspname::text, c.relname::text FROM unnest($1::text[]) AS o(name) JOIN pg_class c ON c.relkind = 'r' \
                JOIN pg_namespace n ON n.oid = c.relnamespace AND o.name = n.nspname || '.' || c.relname \
@@ -42,7 +42,8 @@ fn in_schemas(conn: &mut dyn Conn, owned: Vec<String>) -> Result<Vec<ReadTable>,
     Ok(tables)
 }
 
-/// A schema stands in front of the name that has it in front once more.
+/// A name on record has its schema before the name in the file, and that name begins with the schema, too. So this
+/// drops the first part.
 fn in_file(conn: &mut dyn Conn, owned: &[String]) -> Result<Vec<ReadTable>, StoreError> {
     let mut tables = Vec::new();
     for name in owned {
@@ -61,7 +62,7 @@ fn quoted(table: &ReadTable) -> String {
     }
 }
 
-/// Pairs of names: the first one's foreign key refers to the second one.
+/// Pairs of names: a foreign key of the first table refers to the second one.
 fn references(conn: &mut dyn Conn, tables: &[ReadTable]) -> Result<Vec<(String, String)>, StoreError> {
     let pair = |found: &Row| Ok((row::text(found, 0)?.to_owned(), row::text(found, 1)?.to_owned()));
     if conn.dialect() == Dialect::Postgres {

@@ -1,4 +1,4 @@
-//! SQL of the service's own in the definitions of tables, tried out before a set-up changes anything.
+//! Tries out the service's own SQL in definitions of tables, before a set-up changes anything.
 
 use super::{current, ints};
 use crate::db::{Backend, Conn};
@@ -6,7 +6,7 @@ use crate::error::{SetupError, StoreError, StoreErrorKind};
 use crate::projection::Projection;
 use crate::sql::{self, Dialect, Trial};
 
-/// How a transaction ends that leaves nothing behind.
+/// How a transaction that is always rolled back ends.
 enum Undone {
     Done,
     Failed(SetupError),
@@ -18,7 +18,7 @@ impl From<StoreError> for Undone {
     }
 }
 
-/// Refuses what the database does not take of those projections that it does not know yet.
+/// Fails if the database refuses SQL of projections that it does not know yet.
 pub(super) fn all<B: Backend>(backend: &B, projections: &[&Projection]) -> Result<(), SetupError> {
     let dialect = backend.dialect();
     let aside = |projection: &&Projection| match dialect {
@@ -55,7 +55,7 @@ pub(super) fn all<B: Backend>(backend: &B, projections: &[&Projection]) -> Resul
         for (projection, trials) in &tried {
             for trial in trials {
                 match one(conn, projection, trial) {
-                    // Whoever may make no temporary tables hears of a fault when the real ones are made.
+                    // A role that may make no temporary tables gets the error when the real tables are made.
                     Err(SetupError::Store(error)) if error.kind() == StoreErrorKind::Denied => {
                         return Err(Undone::Done);
                     }

@@ -1,4 +1,4 @@
-//! All of an instance, read in pages from one snapshot.
+//! Everything of an instance, read in pages from one snapshot.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use crate::value::Value;
 
 const DOING: &str = "exporting an instance";
 
-/// Of one page.
+/// How many events one page holds.
 const EVENTS: usize = 1000;
 const BYTES: usize = 8 << 20;
 const VALUES: i64 = 1000;
@@ -69,7 +69,7 @@ fn events(conn: &mut dyn Conn, instance: &str, each: Each<'_>) -> Result<u64, St
     }
 }
 
-/// Push keys by position, of the events above one position and up to another.
+/// The push keys of the events above one position and up to another, by position.
 fn keys(conn: &mut dyn Conn, instance: &str, after: i64, to: i64) -> Result<HashMap<i64, String>, StoreError> {
     let sql = format!(
         "SELECT position, push_key FROM {} WHERE instance_id = $1 AND position > $2 AND position <= $3 \

@@ -1,8 +1,8 @@
-//! An export, stored in bounded transactions.
+//! Stores an export in bounded transactions.
 //!
-//! The record of the operation says which export an instance is filled from, until it has ended. So an import that was cut
-//! off is told from an instance that exists for another reason, and goes on behind the last event that it stored. Each
-//! transaction locks the counter and compares the event at the head: nobody else may push in between.
+//! Until the import has ended, the record of the operation says which export fills the instance. So an import that was
+//! cut off differs from an instance that exists for another reason, and continues after the last event that it stored.
+//! Each transaction locks the counter and compares the event at the head: nobody else may push in between.
 
 use uuid::Uuid;
 
@@ -20,15 +20,15 @@ const DOING: &str = "importing an instance";
 /// What of an export is stored already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Taken {
-    /// Its first events, so many.
+    /// How many of its first events.
     pub(crate) events: u64,
     /// The event at the head.
     pub(crate) head: Option<Uuid>,
-    /// It had come to its end.
+    /// True if the import had ended.
     pub(crate) is_complete: bool,
 }
 
-/// An import that was not done, or not to its end. What is stored stays, and the same import goes on.
+/// An import that did not begin or did not end. What is stored stays, and the same import can continue.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ImportError {
     #[error("the system instance \"\" cannot be imported: the engine announces its first runs there")]
@@ -63,7 +63,7 @@ pub(super) fn begin<B: Backend>(backend: &B, instance: &str, export: Uuid, by: &
     }
 }
 
-/// Each transaction is about one instance.
+/// Fails unless all events are of this instance.
 pub(super) fn check(instance: &str, events: &[NewEvent]) -> Result<(), StoreError> {
     match events.iter().find(|event| event.instance() != instance) {
         None => Ok(()),
@@ -74,7 +74,7 @@ pub(super) fn check(instance: &str, events: &[NewEvent]) -> Result<(), StoreErro
     }
 }
 
-/// Refuses an instance that others have pushed to, under the lock of its counter.
+/// Fails if others have pushed to the instance. The lock of its counter is held.
 fn is_undisturbed(conn: &mut dyn Conn, instance: &str, head: Option<Uuid>) -> Result<(), PushError> {
     let lock = conn.dialect().for_update();
     let table = conn.dialect().table("instances");

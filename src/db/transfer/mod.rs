@@ -1,5 +1,5 @@
-//! A whole instance as it is, out of one database and into another: events with ids, times, versions and push keys, and
-//! the unique values that are taken.
+//! Copies a whole instance from one database to another: events with ids, times, versions and push keys, and the unique
+//! values that are taken.
 
 mod export;
 mod import;
@@ -16,16 +16,16 @@ use crate::failure::By;
 /// What an export holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Manifest {
-    /// Version of the schema of the engine's tables.
+    /// The version of the schema of the engine's own tables.
     pub(crate) schema: i64,
     pub(crate) events: u64,
     pub(crate) unique_values: u64,
 }
 
-/// What comes out of an export, in this order.
+/// The parts of an export, in this order.
 #[derive(Debug)]
 pub(crate) enum Part<'p> {
-    /// Comes first.
+    /// The first part.
     Manifest(&'p Manifest),
     /// An event with its push key, in the order of positions.
     Event(&'p Event, Option<&'p str>),
@@ -35,14 +35,14 @@ pub(crate) enum Part<'p> {
 
 /// A store that whole instances are copied from and to.
 pub(crate) trait Transfer {
-    /// Hands out all of an instance as of one snapshot, in bounded memory. What `each` refuses ends it.
+    /// Hands out everything of an instance as of one snapshot, in bounded memory. An error of `each` ends it.
     fn export(
         &self,
         instance: &str,
         each: &mut dyn FnMut(Part<'_>) -> Result<(), StoreError>,
     ) -> Result<(), RetentionError>;
 
-    /// Begins the import of this export, or goes on with one that was cut off.
+    /// Begins the import of this export, or continues one that was cut off.
     fn begin_import(&self, instance: &str, export: Uuid, by: &By) -> Result<Taken, ImportError>;
 
     /// Stores the next events, all or none of them; returns the id of the last one.
@@ -53,11 +53,11 @@ pub(crate) trait Transfer {
         events: &[NewEvent],
     ) -> Result<Option<Uuid>, ImportError>;
 
-    /// Takes unique values, all or none of them, where they are not taken yet.
+    /// Takes those of these unique values that are not taken yet, all or none.
     fn import_unique(&self, instance: &str, head: Option<Uuid>, values: &[(String, String)])
     -> Result<(), ImportError>;
 
-    /// Writes down that all is there.
+    /// Records that the import is complete.
     fn end_import(
         &self,
         instance: &str,

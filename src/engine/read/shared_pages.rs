@@ -1,8 +1,8 @@
-//! One pass over the log for all projections that are at the same place: a page that one of them reads is kept
-//! for the others. The read covers the types of the projections that follow closely, too.
+//! One pass over the log for all projections at the same place: when one of them reads a page, the others reuse it. The
+//! read also covers the event types of the projections that follow closely.
 //!
-//! A page says nothing about the events after it, even if it held the end of the log at that time: its user reads on
-//! from its last event. So a page cannot hide what was pushed after it was read.
+//! A page says nothing about the events after it, even if it reached the end of the log when it was read. Its user
+//! reads on from the last event of the page. So a page cannot hide events that were pushed after it was read.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::query::{Cursor, EventBatch, EventFilter, Flaw, Head, HeadsRequest, Re
 use crate::store::EventSource;
 use crate::sync::{Condvar, Mutex};
 
-/// The most bytes that kept pages hold, not counting the last page.
+/// The most bytes that kept pages hold. The last page does not count.
 const MOST_BYTES: usize = 48 << 20;
 
 /// About how many bytes an event takes in addition to its payload and metadata.
@@ -25,13 +25,14 @@ const OF_AN_EVENT: usize = 300;
 /// How long a projection waits for another one that reads the same page.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
-/// How long a page is kept at most, however much room there is: what is erased in the store must not come back from here.
+/// The longest time that a page is kept, even when there is room: an event that was erased in the store must not come
+/// back from memory.
 const LONGEST_KEPT: Duration = Duration::from_secs(5);
 
-/// Events of a page at the end of a log that are too few to be kept.
+/// A page at the end of a log with fewer events than this is not kept.
 const SHORT: usize = 50;
 
-/// The most instances for which the readers' places are remembered. Each one that is forgotten costs a read.
+/// The most instances for which the readers' places are remembered. Each forgotten one costs a read.
 const MOST_INSTANCES: usize = 10_000;
 
 /// All events of some types above a position and up to the last one.
@@ -57,12 +58,13 @@ impl Page {
         self.events.last().map_or(self.after, |event| event.position)
     }
 
-    /// True for its beginning and for each of its events but the last: what stands there is known.
+    /// True for the position where the page begins, and for each of its events but the last: the page knows the event
+    /// at that position.
     fn begins_at(&self, position: i64) -> bool {
         position == self.after || (position < self.last() && self.event(position).is_some())
     }
 
-    /// The event at its beginning, or at one of its events.
+    /// The id of the event at this position, which is where the page begins or one of its events.
     fn at(&self, position: i64) -> Option<Uuid> {
         if position == self.after { self.at } else { self.event(position).map(|event| event.id) }
     }
@@ -81,11 +83,11 @@ struct KeptPages {
     bytes: usize,
     readers: HashMap<u64, Arc<EventFilter>>,
     next_reader: u64,
-    /// Where each projection has read last, by instance.
+    /// The position from which each projection read last, by instance.
     places: HashMap<Arc<str>, HashMap<u64, i64>>,
     /// How often all pages were dropped.
     forgotten: u64,
-    /// What is being read.
+    /// The places that are being read.
     reading: HashMap<(Arc<str>, i64), Arc<EventFilter>>,
 }
 
@@ -175,7 +177,7 @@ impl EventSource for SharedReader {
     }
 }
 
-/// Places that are being read; not any more when dropped.
+/// Places that are being read. Dropping it ends that.
 struct Reading<'p> {
     pages: &'p SharedPages,
     missing: Vec<Cursor>,
@@ -193,7 +195,8 @@ impl Drop for Reading<'_> {
 }
 
 impl SharedReader {
-    /// Takes what is kept, and waits for what another projection reads. The cursors left over are this one's to read.
+    /// Takes what is kept, and waits for pages that another projection reads. Returns the cursors that this projection
+    /// has to read for itself.
     fn take(&self, request: &ReadRequest, slices: &mut HashMap<Arc<str>, EventBatch>) -> Vec<Cursor> {
         let deadline = Instant::now() + LONGEST_WAIT;
         let mut kept = self.pages.kept.lock();
@@ -218,7 +221,7 @@ impl SharedReader {
             if missing.iter().any(being_read) && !self.pages.read.wait_until(&mut kept, deadline).timed_out() {
                 continue;
             }
-            // A page that another projection still reads after this time is read a second time.
+            // If another projection still reads a page after this time, this one reads it too.
             for cursor in &missing {
                 let place = (Arc::clone(&cursor.instance), cursor.after);
                 kept.reading.insert(place, Arc::clone(&self.wanted));
@@ -228,7 +231,8 @@ impl SharedReader {
         }
     }
 
-    /// Reads for this projection and those right behind it, keeps what these can use, and returns what this one wanted.
+    /// Reads for this projection and those close behind it, keeps the pages that they can use, and returns what this
+    /// projection wanted.
     fn read_for_all(&self, request: &ReadRequest, missing: &[Cursor]) -> Result<Vec<EventBatch>, StoreError> {
         let kept = self.pages.kept.lock();
         let wanted = Arc::new(kept.wanted(self.id, &self.wanted, missing, request.limit));
@@ -274,8 +278,8 @@ impl KeptPages {
         }
     }
 
-    /// Whether a reader that was last seen there may soon want a page that begins at `after`. Of one that was not seen
-    /// nothing is known.
+    /// Whether a reader may soon want a page that begins at `after`, judged by where it read last. `None` when that is
+    /// not known.
     fn follows(&self, reader: u64, instance: &Arc<str>, after: i64, limit: usize) -> Option<bool> {
         let place = *self.places.get(instance)?.get(&reader)?;
         let far = i64::try_from(limit).unwrap_or(i64::MAX).saturating_mul(2);
@@ -295,7 +299,7 @@ impl KeptPages {
         wanted
     }
 
-    /// Keeps a page that another reader may use, unless it is so short that reading it again costs no more.
+    /// Keeps a page that another reader may use, unless the page is so short that reading it again costs no more.
     fn keep(&mut self, reader: u64, slice: &EventBatch, wanted: &Arc<EventFilter>, limit: usize) {
         let useful = |(other, theirs): (&u64, &Arc<EventFilter>)| {
             *other != reader
@@ -355,7 +359,7 @@ impl KeptPages {
         }
     }
 
-    /// What the kept pages hold above the cursor, from one page to the next; none where they hold nothing.
+    /// The events that kept pages hold above the cursor, from one page to the next. `None` when they hold nothing.
     fn slice(&self, cursor: &Cursor, request: &ReadRequest) -> Option<EventBatch> {
         let pages = self.pages.get(&cursor.instance)?;
         let usable = |page: &&Arc<Page>| covers(&page.wanted, &request.wanted);
@@ -394,7 +398,7 @@ fn wants(wanted: &EventFilter, event: &Event) -> bool {
         && EventFilter::lists(&wanted.aggregate_types, &event.aggregate_type)
 }
 
-/// True when a read of the first finds all of the second, too.
+/// True when a read with the first filter also finds everything that the second one asks for.
 fn covers(wanted: &EventFilter, theirs: &EventFilter) -> bool {
     theirs.aggregate_types.iter().all(|name| EventFilter::lists(&wanted.aggregate_types, name))
         && theirs.event_types.iter().all(|name| EventFilter::lists(&wanted.event_types, name))

@@ -40,14 +40,14 @@ use crate::sync::Mutex;
 /// Connections that the loops need in addition to those of the workers.
 const FOR_LOOPS: usize = 3;
 
-/// A store that an engine can run on by itself: events, read models, leases, and news of other processes.
+/// A store that holds all that an engine needs: events, read models, leases, and notifications of other processes.
 ///
 /// It is sealed: only this library implements it.
 pub trait EngineStore: EventStore + ProjectionStore + LeaseStore + Notifier + 'static {}
 
 impl<S: EventStore + ProjectionStore + LeaseStore + Notifier + 'static> EngineStore for S {}
 
-/// No news ever.
+/// A notifier that never has news.
 #[derive(Debug)]
 struct NoNotifier;
 
@@ -74,7 +74,7 @@ impl NotificationListener for NoNotifier {
     }
 }
 
-/// The same error, which says that it is about the database of the events.
+/// The same error, but with a note that it concerns the database of the events.
 fn of_the_events(error: SetupError) -> SetupError {
     match error {
         SetupError::Missing { what } => SetupError::Missing { what: format!("in the database of the events, {what}") },
@@ -106,14 +106,14 @@ impl Engine {
     }
 }
 
-/// What an engine is made of.
+/// The parts of an engine.
 #[derive(Debug)]
 #[must_use = "an engine runs once it is started"]
 pub struct EngineBuilder {
     /// `None` when events can only be read.
     events: Option<Arc<dyn EventStore>>,
     source: Arc<dyn EventSource>,
-    /// Who sets up the database of the events, where it is not that of the read models.
+    /// The store that sets up the database of the events, when that is not the database of the read models.
     log: Option<Arc<dyn ProjectionStore>>,
     models: Arc<dyn ProjectionStore>,
     leases: Arc<dyn LeaseStore>,
@@ -121,7 +121,7 @@ pub struct EngineBuilder {
     projections: Vec<(Projection, Option<HandlerConfig>)>,
     config: EngineConfig,
     initialized: Option<Receiver<()>>,
-    /// Events and read models are in one database, whose wire announces commands too.
+    /// Events and read models are in one database, so its notifications announce commands too.
     together: bool,
 }
 
@@ -142,8 +142,8 @@ impl EngineBuilder {
         }
     }
 
-    /// Reads events from a custom source, which nothing is pushed to through the engine. Its ticks find new events;
-    /// [`Engine::trigger`] and a shorter `requeue_every` make that faster.
+    /// Reads events from a custom source. The engine then pushes nothing; its ticks find new events.
+    /// [`Engine::trigger`] and a shorter `requeue_every` make it find them sooner.
     ///
     /// # Examples
     /// ```
@@ -171,8 +171,8 @@ impl EngineBuilder {
         self
     }
 
-    /// Has [`start`](Self::start) wait, once the tables are set up, until the signal is sent or its sender is dropped: for
-    /// a service that has to finish something before any thread runs.
+    /// Makes [`start`](Self::start) wait, once the tables are set up, until the signal is sent or its sender is
+    /// dropped. Use it when a service has to finish something before any thread runs.
     ///
     /// # Examples
     /// ```
@@ -289,7 +289,7 @@ impl EngineBuilder {
         self
     }
 
-    /// As `start`, with what carries out commands.
+    /// As `start`, with the handler that carries out commands.
     pub(crate) fn start_with(self, operate: Arc<dyn CommandHandler>) -> Result<Engine, Error> {
         self.config.check()?;
         let workers = self.workers()?;
@@ -304,14 +304,14 @@ impl EngineBuilder {
         }
         prepare(self.models.as_ref(), &projections)?;
         if let Some(signal) = &self.initialized {
-            // Sent or dropped, both end the wait.
+            // A sent signal and a dropped sender both end the wait.
             while signal.recv_timeout(Duration::from_secs(10)) == Err(RecvTimeoutError::Timeout) {
                 log::info!("the engine waits to be told that its service is initialized");
             }
         }
         let ((tick_now, tick), (operate_now, now)) = (bounded(1), bounded(1));
         let shared = self.share(workers, tick_now, operate_now)?;
-        // Events at hand may come before the first tick's look.
+        // Pushed events may arrive before the first look of the ticker.
         shared.pauses.look(&*shared.stores.leases)?;
         renewal::renew(&shared)?;
         shared.look_at_builds()?;
@@ -345,7 +345,8 @@ impl EngineBuilder {
                 let handler = ProjectionHandler::new(source, Arc::clone(&self.models), projection, config);
                 handler.map(|handler| handler.watched_by(Arc::clone(&hub)))
             };
-            // An event that fails in a build has failed before, or always fails. A person decides; nobody waits.
+            // An event that fails in a build has failed before, or always fails. A person decides; no caller waits for
+            // it.
             let at_once = config.clone().at_once();
             shadows.push(Runner::new(handler(Arc::clone(&self.source), projection.shadow(NEXT), at_once)?));
             let source = pages.reader(projection.wanted());
@@ -383,7 +384,7 @@ impl EngineBuilder {
     }
 }
 
-/// Starts the threads; those that run already are stopped again when one cannot be started.
+/// Starts the threads. If one cannot be started, stops those that run already.
 fn launch(shared: &Arc<Shared>, now: Receiver<()>, operator: Operator) -> Result<Engine, Error> {
     let subscription = match &shared.stores.events {
         Some(events) => events.subscribe(Topics::all()),

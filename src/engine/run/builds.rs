@@ -1,5 +1,5 @@
-//! Which builds there are, as the database says: which one is live, which are filled in the background, which are left
-//! alone.
+//! Reads from the database which builds there are: which one is live, which ones are being filled in the background,
+//! and which ones rest.
 
 use std::time::Instant;
 
@@ -15,14 +15,14 @@ use crate::failure::By;
 use crate::projection::Projection;
 use crate::standstill::StandstillSubject;
 
-/// The mark of a whole build beside the live one.
+/// The mark of a complete build that is built next to the live one.
 pub(crate) const NEXT: &str = "next";
 
 impl Shared {
-    /// Takes in which builds there are, and says whether that has changed.
+    /// Reads which builds there are. Returns whether that has changed.
     pub(crate) fn look_at_builds(&self) -> Result<bool, StoreError> {
         let store = self.stores.models.builds();
-        // What is read later is taken in later.
+        // Two looks never overlap, so a later read is also taken in later.
         let _looking = self.looking.lock();
         let mut builds = store.builds()?;
         if self.set_up_again(&builds) {
@@ -52,9 +52,9 @@ impl Shared {
         Ok(moved)
     }
 
-    /// Own versions that are not on record any more, because the database of the read models was restored to before they
-    /// were set up, are set up again as at a start. One that is older than another on record was removed on purpose. True
-    /// when that was done.
+    /// Sets up versions of this engine that are no longer on record because the database of the read models was
+    /// restored to an earlier time. If a newer version is on record, a missing older one was removed on purpose.
+    /// Returns true when it set up any.
     fn set_up_again(&self, builds: &[Build]) -> bool {
         let is_gone = |runner: &&Runner| {
             let mut others = builds.iter().filter(|build| build.key.projection() == runner.name());
@@ -89,7 +89,7 @@ impl Shared {
         true
     }
 
-    /// Tells of tables that are not those of their checkpoints, or that they are again.
+    /// Reports tables that do not belong to their checkpoints, and the end of that state.
     fn mind_tables(&self, at: usize, runner: &Runner, build: Option<&Build>) {
         let torn = build.and_then(|build| build.torn.as_deref());
         let before = runner.change(|state| state.is_torn = torn.is_some());
@@ -110,12 +110,12 @@ impl Shared {
     fn take_in(&self, at: usize, runner: &Runner, build: Option<&Build>) -> bool {
         let phase = build.map(|build| build.phase);
         let is_filled = match phase {
-            // A process that runs the code of an older version goes on with its tables.
+            // A process that runs the code of an older version goes on with that version's tables.
             None | Some(Phase::Kept) => !runner.is_shadow(),
             Some(phase) => phase.is_filled(),
         };
         let is_filled = is_filled && !runner.trouble.lock().as_ref().is_some_and(BuildTrouble::holds);
-        // That its switch was refused is not over because it moves.
+        // A refused switch stays on record even though the build moves.
         let is_told = build.is_some_and(|build| build.trouble.is_some() && !build.is_refused());
         let is_background = phase.is_some_and(|phase| phase != Phase::Live);
         self.schedule.set_background(at, is_background);
@@ -128,8 +128,8 @@ impl Shared {
         (before.is_active, before.is_background) != (is_filled, is_background)
     }
 
-    /// What went wrong here is written down as soon as the database takes it. A record that a person has to act decides from
-    /// then on.
+    /// Puts trouble of this process on record as soon as the database takes it. Once the record says that a person has
+    /// to act, the record decides.
     fn mind_trouble(&self, runner: &Runner, build: &Build) {
         let Some(trouble) = runner.trouble.lock().clone() else { return };
         if !matches!(build.phase, Phase::Building | Phase::Ready) {
@@ -158,7 +158,7 @@ impl Shared {
         }
     }
 
-    /// Puts on record why a build does not move, or that it does; it stays in its phase.
+    /// Records why a build does not move, or with `None` that it moves. The build stays in its phase.
     fn record(&self, runner: &Runner, trouble: Option<&str>) -> Result<(), StoreError> {
         let store = self.stores.models.builds();
         for phase in [Phase::Building, Phase::Ready] {
@@ -169,8 +169,9 @@ impl Shared {
         Ok(())
     }
 
-    /// Leaves a build alone that the database cannot take; what is live goes on. It is tried again, later and later, where
-    /// somebody may have made room or given rights meanwhile, also by processes that begin later. True when it was that.
+    /// Stops work on a build that the database cannot take; the live build goes on. Engines try it again, at growing
+    /// intervals, if somebody may have made room or granted rights in the meantime. Returns true when the error was of
+    /// this kind.
     pub(crate) fn halt(&self, runner: &Runner, error: &StoreError) -> bool {
         use StoreErrorKind as K;
         let may_pass = matches!(error.kind(), K::Full | K::ReadOnly | K::Denied | K::Schema);
@@ -199,19 +200,19 @@ impl Shared {
         true
     }
 
-    /// A build moves: what kept it from that is over.
+    /// The build moves, so the trouble that stopped it is over.
     pub(crate) fn relieve(&self, runner: &Runner) {
         let had = runner.trouble.lock().take().is_some();
         if (runner.change(|state| state.is_told = false).is_told || had)
             && let Err(error) = self.record(runner, None)
         {
-            // The next look sees that it is on record still.
+            // The record still names the trouble. The next look sees that.
             log::debug!("{}", chain(&error));
         }
     }
 
-    /// A version that was raised in the code takes the place of the live one without being told to. All engines ask; one
-    /// of them is heard. Where its switch was refused, they ask again, later and later: what was in the way may be gone.
+    /// Asks for the switch to a version that was raised in the code; no person has to ask. All engines ask, and one of
+    /// them is heard. After a refused switch they ask again, at growing intervals, because the reason may be gone.
     fn ask_for_switch(&self, runner: &Runner, build: &Build) {
         let is_refused = self.config.auto_switch && build.is_refused();
         if runner.is_shadow() || !(build.phase == Phase::Building || build.phase == Phase::Ready && is_refused) {

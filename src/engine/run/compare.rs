@@ -10,8 +10,8 @@ use crate::store::{EventSource, ProjectionStore};
 /// Heads in one page.
 const PAGE: usize = 1000;
 
-/// Goes over all instances with events of these aggregate types, until `visit` says that it has seen enough. The system
-/// instance counts only when asked for.
+/// Visits all instances with events of these aggregate types until `visit` says that it has seen enough. The system
+/// instance is included only on request.
 pub(crate) fn compare<E: EventSource + ?Sized, M: ProjectionStore + ?Sized>(
     source: &E,
     models: &M,
@@ -30,10 +30,10 @@ pub(crate) fn compare<E: EventSource + ?Sized, M: ProjectionStore + ?Sized>(
     }
 }
 
-/// Heads with their states, and the last instance of the page, behind which the next one begins, if there is one.
+/// Heads with their states, and the last instance of the page if another page follows. The next page begins after it.
 pub(crate) type ComparedPage = (Vec<(Head, State)>, Option<Arc<str>>);
 
-/// One page of these.
+/// Reads one page of heads with their states.
 pub(crate) fn page<E: EventSource + ?Sized, M: ProjectionStore + ?Sized>(
     source: &E,
     models: &M,

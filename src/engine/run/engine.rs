@@ -29,10 +29,10 @@ use crate::store::{EventSource, ProjectionStore};
 use crate::subscription::Subscription;
 use crate::sync::Mutex;
 
-/// Keeps the read models of its projections current, by itself, in one process or together with others.
+/// Keeps the read models of its projections current, in one process or together with others.
 ///
-/// Its threads are a ticker, a subscription, a listener, a renewal of leases, and the workers of a pool; their number
-/// does not grow with projections or instances. Dropping it shuts it down.
+/// Its threads are a ticker, a subscription, a listener, a renewal of leases, and the workers of a pool. Their number
+/// does not grow with projections or instances. Dropping the engine shuts it down.
 ///
 /// # Examples
 /// ```
@@ -106,17 +106,17 @@ impl Engine {
         Onlooker::new(&self.shared, &self.pulses)
     }
 
-    /// A projection that it runs, with its configuration.
+    /// A projection that the engine runs, with its configuration.
     pub(crate) fn projection(&self, name: &str) -> Option<(Projection, HandlerConfig)> {
         self.shared.projection(name)
     }
 
-    /// Where commands on a projection tell which events they reduce.
+    /// The record in which commands on a projection note the events that they are reducing.
     pub(crate) fn reducing(&self, name: &str) -> Arc<Reducing> {
         self.shared.reducing(name)
     }
 
-    /// Names of the projections that it runs.
+    /// The names of the projections that the engine runs.
     pub(crate) fn projection_names(&self) -> Vec<String> {
         self.shared.projections().into_iter().map(|(name, _)| name).collect()
     }
@@ -125,17 +125,17 @@ impl Engine {
         self.shared.config.system_instance
     }
 
-    /// Reads which builds there are, so that this process knows them from now on.
+    /// Reads which builds there are. This process knows them from then on.
     pub(crate) fn look_at_builds(&self) -> Result<(), StoreError> {
         self.shared.look_at_builds().map(|_| ())
     }
 
-    /// Has this engine and all others look for work and commands at once.
+    /// Makes this engine and all others look for work and commands at once.
     pub(crate) fn announce(&self) {
         self.shared.tell_all();
     }
 
-    /// Waits this long at most. Returns false once the engine is shut down.
+    /// Waits for at most this long. Returns false once the engine is shut down.
     pub(crate) fn wait(&self, time: Duration) -> bool {
         self.shared.stop.wait(time)
     }
@@ -150,7 +150,7 @@ impl Engine {
         events.push(commands)
     }
 
-    /// Brings instances up to date on the caller's thread, see
+    /// Brings instances up to date on the caller's thread. See
     /// [`ProjectionHandler::trigger`](crate::ProjectionHandler::trigger).
     ///
     /// # Errors
@@ -171,7 +171,7 @@ impl Engine {
         self.shared.runners.iter().enumerate().find(|(_, runner)| *runner.key().name == *projection)
     }
 
-    /// What is paused.
+    /// The pauses that are set.
     #[allow(dead_code, reason = "for commands, which need a database that a build may leave out")]
     pub(crate) fn pauses(&self) -> Result<HashSet<Pause>, StoreError> {
         Ok(self.shared.stores.leases.pauses()?.into_iter().collect())
@@ -187,7 +187,7 @@ impl Engine {
         Ok(&self.find(projection).ok_or_else(unknown)?.1.handler)
     }
 
-    /// The build of the version under its plain name, and its shadow if there is one.
+    /// The build under the plain name of the version, and its shadow if there is one.
     pub(crate) fn all_builds(&self, projection: &str) -> Result<Vec<&ProjectionHandler>, FailureError> {
         let own = self.handler(projection)?;
         let known = self.shared.stores.models.builds().builds()?;
@@ -203,11 +203,11 @@ impl Engine {
         outcome
     }
 
-    /// How the engine is doing, in this process and, for lag, failures and standstills, in all.
+    /// How the engine is doing in this process. Lag, failures and standstills cover all processes.
     ///
     /// # Errors
-    /// When the store cannot be read: nothing that is told of lag would be true then. The error says since when this
-    /// process stands still, and why.
+    /// When the store cannot be read, since every statement about lag would be a guess. The error says why this process
+    /// stands still, and since when.
     pub fn health(&self) -> Result<Health, StoreError> {
         let health = self.shared.health(health::loops(&self.pulses));
         health.map_err(|error| self.shared.with_standstill(error))

@@ -1,8 +1,9 @@
-//! What a first run still has to reach: the heads that it saw when it began, whatever comes after them.
+//! What a first run still has to reach: the heads that it found when it began.
 //!
-//! All instances are looked at once, in pages. Each that is behind then is kept, with the head that it has to reach; when
-//! there are many, the look goes on as they reach theirs. At its end every instance there was has been at a head that is not
-//! older than the beginning, since heads only grow. New events raise none of them, so there is an end to it.
+//! A first run looks at every instance once, in pages. It keeps each instance that lags, with the head that it has to
+//! reach. When there are too many to keep, the look goes on as instances reach their heads. At its end every instance
+//! has been at a head that is no older than the beginning, because heads only grow. New events raise none of the kept
+//! heads, so a first run ends.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use crate::query::{Head, HeadsRequest};
 use crate::state::State;
 use crate::stop_cause::StopCause;
 
-/// Instances that are kept, at most, and looked at in one tick.
+/// The most instances that are kept, and the most that one tick looks at.
 const MOST: usize = 10_000;
 
 /// Instances that are looked at together.
@@ -25,13 +26,13 @@ const PAGE: usize = 1000;
 /// The first run of a projection that this process leads.
 #[derive(Debug)]
 pub(crate) struct FirstRun {
-    /// It begins again after a reset.
+    /// A reset begins the first run again.
     resets: i64,
     /// The last instance that was looked at.
     after: Option<Arc<str>>,
-    /// All were looked at.
+    /// True once all instances were looked at.
     seen_all: bool,
-    /// Those that were behind, with what they have to reach.
+    /// The instances that lagged, with the position that each has to reach.
     behind: BTreeMap<Arc<str>, i64>,
 }
 
@@ -41,7 +42,7 @@ impl FirstRun {
         Self { resets, after: None, seen_all: false, behind: BTreeMap::new() }
     }
 
-    /// True while it is about what the projection is now.
+    /// True while this run belongs to the present state of the projection.
     pub(crate) fn is_of(&self, runner: &Runner) -> bool {
         let state = runner.state();
         state.leads && self.resets == state.resets
@@ -53,7 +54,7 @@ impl FirstRun {
 }
 
 impl Shared {
-    /// Goes on as far as it can, and as one tick may; true when another one would see more.
+    /// Goes on as far as it can within one tick. Returns true when another tick would see more.
     pub(crate) fn advance(&self, runner: &Runner, run: &mut FirstRun) -> Result<bool, StoreError> {
         self.forget_reached(runner, run)?;
         let mut looked = 0;
@@ -72,7 +73,8 @@ impl Shared {
         Ok(false)
     }
 
-    /// Page by page, as long as a page has reached what it has to: the others have to wait for it in any case.
+    /// Forgets instances that have reached their heads, page by page. It stops at the first page in which none has: the
+    /// instances after it have to wait for that page in any case.
     fn forget_reached(&self, runner: &Runner, run: &mut FirstRun) -> Result<(), StoreError> {
         let mut is_reached = true;
         while is_reached && !self.stop.is_set() {
@@ -87,7 +89,7 @@ impl Shared {
                 .filter(|(head, state)| has_to_move(runner, head, state))
                 .map(|(head, state)| (head.instance, state.position))
                 .collect();
-            // One without a head was removed.
+            // An instance without a head was removed.
             for instance in &instances {
                 let is_behind = |to: &i64| still.get(instance).is_some_and(|position| position < to);
                 if !run.behind.get(instance).is_some_and(is_behind) {
@@ -114,7 +116,8 @@ fn heads_of(runner: &Runner) -> HeadsRequest {
     HeadsRequest { aggregate_types: runner.wanted.aggregate_types.clone(), ..HeadsRequest::default() }
 }
 
-/// Whatever keeps it from moving; only what waits for a person is done.
+/// True when the instance has to move, whatever keeps it from moving. An instance that waits for a person counts as
+/// done.
 fn has_to_move(runner: &Runner, head: &Head, state: &State) -> bool {
     let cap = runner.handler.inner.config.backoff_cap;
     head.relevant > state.position && !matches!(blocking_failure(state, cap), Some(StopCause::Stopped(_)))

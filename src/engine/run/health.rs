@@ -18,7 +18,7 @@ use crate::standing::{Figures, Judged, Standing, Verdict, judge};
 use crate::standstill::Standstill;
 use crate::state::ProjectionKey;
 
-/// Lagging instances of which the age is looked up, at most.
+/// The most lagging instances whose age is looked up.
 const AGED: usize = 50;
 
 /// How an engine is doing.
@@ -29,15 +29,16 @@ pub struct Health {
     pub loops: Vec<LoopHealth>,
     /// Its projections.
     pub projections: Vec<ProjectionHealth>,
-    /// Processes that share the work, with this one.
+    /// The number of processes that share the work, including this one.
     pub members: usize,
-    /// Batches of this process that ended by a panic outside of reducers, for instance in a custom source;
-    /// its log says where. Their instances go on, each alone.
+    /// Batches of this process that ended in a panic outside of reducers, for instance in a custom source. The log of
+    /// this process says where. Their instances go on, each alone.
     pub worker_panics: u64,
-    /// Why this process does not hear of the pushes of others at once, so that its ticks find them; none while it hears.
+    /// Why this process does not hear of pushes of other processes at once; its ticks find them instead. `None` while
+    /// it hears.
     pub deaf: Option<String>,
-    /// Time between two looks for work at present: [`requeue_every`](crate::EngineConfig::requeue_every), or a second at the
-    /// most while what other processes say of their pushes does not arrive, as behind a pooler in transaction mode.
+    /// The present time between two looks for work: [`requeue_every`](crate::EngineConfig::requeue_every), or at most a
+    /// second while notifications of other processes do not arrive, as behind a pooler in transaction mode.
     pub looks_every: Duration,
 }
 
@@ -63,46 +64,46 @@ pub struct ProjectionHealth {
     pub name: String,
     /// Its version.
     pub version: u32,
-    /// How it gets on; see there for what each word means.
+    /// How it gets on. See [`Verdict`] for what each word means.
     pub verdict: Verdict,
-    /// Why, in a few words; none where there is nothing to say.
+    /// The reason, in a few words. `None` when there is nothing to say.
     pub reason: Option<String>,
-    /// Since when, by the database's clock, if that is known.
+    /// Since when, by the database's clock. `None` when that is not known.
     pub since: Option<SystemTime>,
-    /// When one of its checkpoints moved last; `None` when that is not on record.
+    /// When one of its checkpoints moved last. `None` when that is not on record.
     pub moved_at: Option<SystemTime>,
-    /// All that keeps it, or instances of it, from moving, the gravest first: what this process and all others know.
+    /// All that keeps it, or instances of it, from moving, the gravest first. It includes what other processes know.
     pub standstills: Vec<Standstill>,
-    /// Instances that are behind; counted up to 10,000 for all projections together, which take turns
-    /// in that.
+    /// The number of instances that lag. All projections together count up to 10,000, taking turns.
     pub lagging_instances: usize,
-    /// Positions that these are behind, in all.
+    /// The sum of the lag of these instances, in positions.
     pub lag_events: i64,
-    /// Age of the oldest event that is not handled yet, among the first 50 of these instances; none without lag.
+    /// The age of the oldest event that is not handled yet, among the first 50 of these instances. `None` without lag.
     pub lag_age: Option<Duration>,
-    /// Events that fail and are tried again.
+    /// Events that fail and will be tried again.
     pub failing: u64,
     /// Events that stopped their instances.
     pub stopped: u64,
     /// Events that failed for good and hold back their aggregates.
     pub parked: u64,
-    /// Events that wait behind these.
+    /// Events that wait for parked events of the same aggregate.
     pub behind: u64,
     /// Events that were left out.
     pub skipped: u64,
     /// Instances that this process works on now.
     pub leases_here: usize,
-    /// How often this process had a batch refused and went through its events one by one, to find the one at fault.
-    /// Shadow builds do not count. Single steps are many times slower: report it when this grows and failures do not.
+    /// How often the database refused a batch of this process, which then applied the events one by one to find the
+    /// failing one. Shadow builds do not count. Single steps are many times slower: report it when this grows and
+    /// failures do not.
     pub single_steps: u64,
-    /// Updates and deletes of this process that met no row; shadow builds do not count. When it grows, a reducer may
-    /// rely on rows that do not exist ([`ExpectRows`](crate::statement::ExpectRows) makes that a failure). It is
-    /// counted only where the database tells it with the answer that it gives in any case, so there may be more:
-    /// deletes that are written together, and several updates of one row that are written as one, tell nothing.
+    /// Updates and deletes of this process that met no row. Shadow builds do not count. When it grows, a reducer may
+    /// rely on rows that do not exist; [`ExpectRows`](crate::statement::ExpectRows) makes that a failure. The process
+    /// counts only what the database reports without an extra query, so the true number may be higher: deletes that are
+    /// written together, and several updates of one row that are written as one, report nothing.
     pub missed: u64,
     /// True once all instances have been up to date.
     pub succeeded: bool,
-    /// That readers see a version which no living engine runs, and what to do about it; `None` when all is well.
+    /// Says that readers see a version which no living engine runs, and what to do about it. `None` when all is well.
     pub unfed: Option<String>,
 }
 
@@ -116,12 +117,12 @@ pub(crate) fn loops(pulses: &[(&'static str, Arc<Pulse>)]) -> Vec<LoopHealth> {
     pulses.iter().map(health).collect()
 }
 
-/// Of a store that does not tell.
+/// The standing for a store that does not tell.
 fn unknown(runner: &Runner) -> Standing {
     Standing {
         projection: runner.key().clone(),
         at: SystemTime::now(),
-        // Not known: nothing shall be called stuck for that.
+        // The time is not known. The projection must not count as stuck for that.
         moved_at: Some(SystemTime::now()),
         phase: if runner.state().is_background { Phase::Building } else { Phase::Live },
         succeeded: runner.state().has_succeeded,
@@ -136,7 +137,7 @@ impl Shared {
     pub(crate) fn health(&self, loops: Vec<LoopHealth>) -> Result<Health, StoreError> {
         let mut by_projection: BTreeMap<usize, Vec<Lag>> = BTreeMap::new();
         let mut lags = self.lags(Lagging::All, |runner| !runner.is_shadow())?;
-        // They come in any order; the same ones shall be asked for their age each time.
+        // The store returns them in any order. Sorting makes each call ask for the age of the same ones.
         lags.sort_unstable_by(|a, b| a.instance.cmp(&b.instance));
         for lag in lags {
             by_projection.entry(lag.projection).or_default().push(lag);
@@ -214,7 +215,7 @@ impl Shared {
             return Ok(None);
         }
         let request = ReadRequest { cursors, wanted: runner.wanted.clone(), limit: 1, max_bytes: 1 };
-        // A custom source that panics shows in the count of panics, which must not be lost for it.
+        // A panic of a custom source must not hide the count of panics.
         let Ok(slices) = net::caught(|| self.stores.source.read(&request)) else { return Ok(None) };
         let slices = slices?;
         let oldest = slices.iter().filter_map(|slice| slice.events.first()).map(|event| event.created_at).min();

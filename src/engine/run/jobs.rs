@@ -1,4 +1,4 @@
-//! What the workers of the pool do: they take a job from the schedule, and apply events at hand or catch up.
+//! What the workers of the pool do: they take a job from the schedule, and apply queued events or catch up.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -38,11 +38,13 @@ impl Shared {
         }
     }
 
-    /// A job: works as long as there is work. Who waits is told when the instances are free for their next events.
+    /// A job: works until there is no work left. It wakes waiting callers once the instances are free for their next
+    /// events.
     fn work(self: &Arc<Self>) {
         while let Some(mut job) = self.schedule.next() {
             let (direct, era) = (job.direct.take(), self.progress.era());
-            // A reducer that waits for threads of this pool may have called here: what is done here is not inside of it.
+            // A reducer that waits for threads of this pool may have called here. What happens here is not part of that
+            // reducer.
             let moves = apart(|| net::caught(|| self.run(&job, direct)));
             let moves = moves.unwrap_or_else(|panic| self.note_panic(&job, &panic));
             self.write_new_standstills();
@@ -53,7 +55,8 @@ impl Shared {
         self.progress.rested();
     }
 
-    /// Which instance made the batch panic is not known: each of them goes alone now, so that the one keeps no others.
+    /// Nobody knows which instance made the batch panic. Each of them goes alone now, so that it does not hold up the
+    /// others.
     fn note_panic(&self, job: &Job, panic: &str) -> Vec<InstanceMove> {
         self.workers.panics.fetch_add(1, Ordering::Relaxed);
         let (count, runner) = (job.instances.len(), self.runners.get(job.projection));
@@ -67,7 +70,7 @@ impl Shared {
         unknown(&job.instances)
     }
 
-    /// Does a job, and says how far that brought its instances, where it is known.
+    /// Does a job. Returns how far its instances got, as far as that is known.
     fn run(self: &Arc<Self>, job: &Job, direct: Option<Vec<Work>>) -> Vec<InstanceMove> {
         let Some(runner) = self.runners.get(job.projection) else { return Vec::new() };
         let moves = if let Some(works) = direct {
@@ -87,8 +90,9 @@ impl Shared {
         moves
     }
 
-    /// Events at hand go without a lease: while they are applied the lock of the state row is as good, and a process that
-    /// they kill leaves them to be caught up, which takes leases. What others hold is left to them.
+    /// Applies queued events. They need no lease: the lock of the state row protects them while they are applied. If
+    /// they kill the process, the next one catches up under a lease and finds them. Instances that another process has
+    /// leased are left to it.
     fn apply_direct(&self, projection: usize, runner: &Runner, mut works: Vec<Work>) -> Vec<InstanceMove> {
         works.retain(|work| !self.is_paused(projection, &work.instance));
         for work in &mut works {
@@ -106,7 +110,7 @@ impl Shared {
                     self.log_memory.seen_ranges().forget(&stopped.instance);
                     self.schedule.add(projection, &stopped.instance);
                 }
-                // A dead process may have left the lease: catching up takes it and sees.
+                // A dead process may have left the lease. Catching up takes it and finds out.
                 StopCause::LeaseLost | StopCause::Suspect => self.schedule.add(projection, &stopped.instance),
                 _ => self.log_stop(runner, &stopped),
             }
@@ -129,7 +133,7 @@ impl Shared {
         inner.feed(&mut feed, &|fetched| leased.prepare(fetched), |fetched| {
             fetched.stopped.iter().for_each(|stopped| self.log_stop(runner, stopped));
             let works = &mut fetched.works;
-            // Asked after the read: what is stored once a pause is known is not applied.
+            // This asks after the read, so that events which are stored once a pause is known are not applied.
             let paused = works.extract_if(.., |work| self.is_paused(projection, &work.instance));
             let mut ended: Vec<Arc<str>> = paused.map(|work| work.instance).collect();
             if let Err(error) = leased.lease(works.iter_mut()) {
@@ -161,7 +165,7 @@ impl Shared {
 }
 
 impl Shared {
-    /// What has trouble goes on in its own job, also the next time; those are told that are not done here.
+    /// Gives an instance with trouble its own jobs, now and next time. Returns the instances that it did not finish.
     fn process(
         &self,
         projection: usize,
@@ -191,12 +195,12 @@ impl Shared {
         processed
     }
 
-    /// Acts on a stop. A build that cannot go on is left alone, for a while or for good. Events of another history are
-    /// read again. Other stops are only reported.
+    /// Acts on a stop. A build that cannot go on rests, for a while or for good. Events of another history are read
+    /// again. Other stops are only reported.
     fn mind_stop(&self, projection: usize, runner: &Runner, stopped: &Stopped) {
         match &stopped.cause {
             StopCause::Store(error) if self.halt(runner, error) => {}
-            // The command that waits for the build hears why.
+            // The command that waits for the build learns the reason.
             cause @ StopCause::LogIncomplete { .. } if runner.state().is_background => {
                 let why = format!("instance {:?}: {cause}", stopped.instance);
                 self.halt(runner, &StoreError::new("building a read model", StoreErrorKind::Unsupported, why));
@@ -210,7 +214,8 @@ impl Shared {
         }
     }
 
-    /// Causes that were logged where they arose, are somebody else's work now, or stand as they stood, are not logged again.
+    /// Logs a stop. It is silent about a cause that was logged where it arose, that another process now handles, or
+    /// that was logged not long ago.
     fn log_stop(&self, runner: &Runner, stopped: &Stopped) {
         let is_news = self.standstills.stopped(self.place(runner), stopped);
         match &stopped.cause {
@@ -229,7 +234,7 @@ impl Shared {
     }
 }
 
-/// An instance, and what is known of the work on it.
+/// An instance, and how far the work on it got, if that is known.
 type InstanceMove = (Arc<str>, Moved);
 
 fn moves_of(works: &[Work]) -> Vec<InstanceMove> {

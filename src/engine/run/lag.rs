@@ -1,4 +1,5 @@
-//! Where there is work: one query when events and read models are in one database, heads against states otherwise.
+//! Finds where there is work: with one query when events and read models are in one database, and otherwise by
+//! comparing heads with states.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use crate::query::Head;
 use crate::state::State;
 use crate::stop_cause::StopCause;
 
-/// Pairs looked at in one tick, at most; when there are more, the next tick comes at once.
+/// The most pairs that one tick looks at. When there are more, the next tick comes at once.
 pub(crate) const MOST: usize = 10_000;
 
 /// States that are compared with another database at once.
@@ -27,7 +28,7 @@ const PAGE: usize = 1000;
 #[derive(Debug, Default)]
 pub(crate) struct Look {
     pub(crate) lags: Vec<Lag>,
-    /// All instances in which anything is behind, also what has to wait; `None` when they are not known.
+    /// All instances in which anything lags, including those that have to wait. `None` when they are not known.
     pub(crate) behind: Option<Vec<Arc<str>>>,
 }
 
@@ -43,7 +44,8 @@ impl Shared {
         is_beside.then(|| self.stores.source.store_id()).transpose()
     }
 
-    /// The pairs of these projections that lag, in all instances. Each projection that lags has one among them.
+    /// The pairs of these projections that lag, in all instances. Each projection that lags has at least one pair among
+    /// them.
     pub(crate) fn lags(&self, lagging: Lagging, of: impl Fn(&Runner) -> bool) -> Result<Vec<Lag>, StoreError> {
         Ok(self.look(lagging, &[], of)?.lags)
     }
@@ -81,8 +83,9 @@ impl Shared {
         Ok(Look { lags, behind })
     }
 
-    /// The pairs whose checkpoints are not part of the log; `relevant` is where the instance ends. Those above the end of the
-    /// log always, and where `thorough` those too at which another event stands.
+    /// The pairs whose checkpoints are not part of the log; `relevant` is where the instance ends. It always finds
+    /// checkpoints above the end of the log. If `thorough`, it also finds those at whose position the log has another
+    /// event.
     pub(crate) fn diverged(&self, thorough: bool) -> Result<Vec<Lag>, StoreError> {
         let is_filled = |(_, runner): &(usize, &Runner)| runner.state().is_active;
         let runners: Vec<(usize, &Runner)> = self.runners.iter().enumerate().filter(is_filled).collect();
@@ -105,7 +108,7 @@ impl Shared {
         Ok(pairs)
     }
 
-    /// Checkpoints of one database that are not part of the log of another one.
+    /// Checkpoints in one database that are not part of the log in another one.
     fn diverged_elsewhere(&self, projection: usize, runner: &Runner, pairs: &mut Vec<Lag>) -> Result<(), StoreError> {
         let source = self.stores.source.as_ref();
         let mut after: Option<Arc<str>> = None;
@@ -123,7 +126,7 @@ impl Shared {
         }
     }
 
-    /// Says which checkpoints are not part of the log, as an engine finds them when it starts.
+    /// Logs which checkpoints are not part of the log, when an engine starts.
     pub(crate) fn tell_diverged(&self) -> Result<(), StoreError> {
         let mut by_projection: BTreeMap<usize, Vec<Lag>> = BTreeMap::new();
         for pair in self.diverged(false)? {
@@ -167,7 +170,7 @@ impl Shared {
         }
     }
 
-    /// Heads of one database against states of another.
+    /// Compares heads in one database with states in another.
     fn compared(&self, lagging: Lagging, runners: &[(usize, &Runner)]) -> Result<Vec<Lag>, StoreError> {
         let (mut lags, limit) = (Vec::new(), MOST.max(runners.len()));
         for &(projection, runner) in runners {

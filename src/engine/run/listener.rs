@@ -1,4 +1,4 @@
-//! The listener: hears of other processes' pushes, and has the pool look at the instances concerned.
+//! The listener: hears of other processes' pushes, and makes the pool look at the instances concerned.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,7 +11,7 @@ use crate::error::chain;
 use crate::query::EventFilter;
 use crate::store::{NotificationListener, Notifications};
 
-/// One wait; a stop is noticed at its end at the latest.
+/// The length of one wait. A stop is noticed when it ends, or earlier.
 const WAIT: Duration = Duration::from_millis(100);
 
 /// The longest wait before the next attempt to connect.
@@ -52,14 +52,15 @@ impl Listener {
         }
     }
 
-    /// Where news are swallowed on the way, the ticker looks more often, from now on.
+    /// When notifications are lost on the way, the ticker looks more often from now on.
     fn look_as_heard(&self, swallowed: bool) {
         if self.shared.fleet.swallowed.swap(swallowed, Ordering::SeqCst) != swallowed {
             self.shared.request_tick();
         }
     }
 
-    /// Shows why nothing is heard. The log says when that begins and when it is over, not each attempt in between.
+    /// Shows why this process hears nothing. The log says when that begins and when it ends, not each attempt in
+    /// between.
     fn tell(&self, deaf: Option<String>) {
         let before = std::mem::replace(&mut *self.shared.fleet.deaf.lock(), deaf.clone());
         match (before, deaf) {

@@ -1,4 +1,4 @@
-//! What is remembered of the log, and when it is forgotten: the log may be another one behind each new connection.
+//! What this process remembers of the log, and when it forgets that: after each reconnect the log may be another one.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,7 +8,7 @@ use crate::sync::{Mutex, MutexGuard};
 #[derive(Debug, Default)]
 pub(crate) struct LogMemory {
     seen_ranges: Mutex<SeenRanges>,
-    /// The generation of the source up to which the log was forgotten.
+    /// The source generation for which the log was last forgotten.
     generation: AtomicU64,
     /// How often the log was forgotten.
     forgotten: AtomicU64,
@@ -19,24 +19,25 @@ impl LogMemory {
         Self { generation: AtomicU64::new(generation), ..Self::default() }
     }
 
-    /// What the queue has shown, without a hole.
+    /// What the queue has shown without a gap.
     pub(crate) fn seen_ranges(&self) -> MutexGuard<'_, SeenRanges> {
         self.seen_ranges.lock()
     }
 
-    /// Takes in the generation of the source; true when it is another one.
+    /// Takes in the generation of the source. Returns true when it is another one.
     pub(crate) fn is_another(&self, generation: u64) -> bool {
         self.generation.swap(generation, Ordering::SeqCst) != generation
     }
 
-    /// Drops it, and what `rest` drops. It counts last: a thread that sees the new number finds all of it gone.
+    /// Forgets it, and runs `rest` to forget more. The count rises last: a thread that sees the new number finds all of
+    /// it gone.
     pub(crate) fn forget(&self, rest: impl FnOnce()) {
         self.seen_ranges.lock().forget_all();
         rest();
         self.forgotten.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// How often it was forgotten: what was read before that may be of another log.
+    /// How often the log was forgotten. Anything read before the last time may be of another log.
     pub(crate) fn forgotten(&self) -> u64 {
         self.forgotten.load(Ordering::SeqCst)
     }

@@ -1,9 +1,9 @@
-//! Which of the processes alive takes a pair first: rendezvous hashing, so that shares are even and few pairs move when
+//! Which living process takes a pair first. It uses rendezvous hashing, so that shares are even and few pairs move when
 //! a process joins or leaves (Thaler and Ravishankar, 1998).
 
 use uuid::Uuid;
 
-/// True when `me` is the process that takes this pair first, and when no process is known to be alive.
+/// True when `me` is the process that takes this pair first, or when no living process is known.
 pub(crate) fn prefers(members: impl Iterator<Item = Uuid>, me: Uuid, projection: &str, instance: &str) -> bool {
     let pair = mix(projection.bytes().chain([0]).chain(instance.bytes()).fold(0xcbf2_9ce4_8422_2325, step));
     let weight = |member: &Uuid| (mix(member.as_bytes().iter().copied().fold(pair, step)), *member);

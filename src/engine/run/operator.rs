@@ -1,6 +1,6 @@
-//! The operator: takes commands that people asked for, has each carried out on its own thread, and answers them.
+//! The operator: takes commands that people asked for, carries out each on a separate thread, and answers them.
 //!
-//! What a command means is not known here; see [`CommandHandler`].
+//! It does not know what a command means; see [`CommandHandler`].
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -26,16 +26,16 @@ use crate::store::CommandStore;
 use crate::store::{EventSource, ProjectionStore};
 use crate::store::{Notifications, UNHEARD};
 
-/// Commands that an engine carries out at the same time, at most.
+/// The most commands that an engine carries out at the same time.
 const MOST: usize = 8;
 
 /// The longest time between two looks for commands that nobody announced.
 const LONGEST: Duration = Duration::from_secs(10);
 
-/// For how long answers keep the rows that they show.
+/// How long answers keep the rows that they show.
 const KEEP_ROWS: Duration = Duration::from_hours(1);
 
-/// The time between two waits for a database that does not take an answer.
+/// The pause between two attempts to store an answer that the database does not take.
 const AGAIN: Duration = Duration::from_millis(500);
 
 /// Knows what commands mean.
@@ -45,14 +45,15 @@ pub(crate) trait CommandHandler: fmt::Debug + Send + Sync {
     fn carry_out(&self, task: &Task) -> Result<serde_json::Value, OperateError>;
 }
 
-/// A command that is carried out.
+/// A command that is being carried out.
 #[derive(Debug)]
 pub(crate) struct Task {
     asked: CommandRecord,
-    /// Which beginning of a command it is: one that was lost may have to be begun again while it still ends.
+    /// Counts the beginnings of commands: a command that was lost may have to begin again while its first thread still
+    /// ends.
     number: u64,
     shared: Arc<Shared>,
-    /// Another engine has taken it over.
+    /// True once another engine has taken it over.
     lost: AtomicBool,
     /// Set when it may not go on.
     cancel: Arc<Stop>,
@@ -76,7 +77,7 @@ impl Task {
         self.shared.projection(&self.asked.projection)
     }
 
-    /// Where it tells which events it reduces.
+    /// The record of the events that the command reduces.
     pub(crate) fn reducing(&self) -> Arc<Reducing> {
         self.shared.reducing(&self.asked.projection)
     }
@@ -90,7 +91,7 @@ impl Task {
         !self.cancel.is_set()
     }
 
-    /// Ends the passes of the command's handlers when it may not go on.
+    /// The signal that ends the passes of the command's handlers when the command may not go on.
     pub(crate) fn cancel(&self) -> &Arc<Stop> {
         &self.cancel
     }
@@ -104,12 +105,12 @@ impl Task {
         self.cancel.set();
     }
 
-    /// Waits this long; false when it may not go on.
+    /// Waits for this long. Returns false when the command may not go on.
     pub(crate) fn wait(&self, time: Duration) -> bool {
         self.cancel.wait(time)
     }
 
-    /// Writes down how far it is.
+    /// Puts the progress of the command on record.
     pub(crate) fn report(&self, progress: &serde_json::Value) {
         match self.shared.stores.models.commands().report(self.asked.id, self.shared.id, progress) {
             Ok(true) => {}
@@ -118,12 +119,12 @@ impl Task {
         }
     }
 
-    /// What is paused.
+    /// The pauses that are set.
     pub(crate) fn pauses(&self) -> Result<HashSet<Pause>, StoreError> {
         Ok(self.shared.stores.leases.pauses()?.into_iter().collect())
     }
 
-    /// Has all engines look at once.
+    /// Makes all engines look at once.
     pub(crate) fn announce(&self) {
         self.shared.tell_all();
     }
@@ -136,18 +137,18 @@ impl Shared {
         Some((inner.projection.clone(), inner.config.clone()))
     }
 
-    /// Where commands on a projection tell which events they reduce.
+    /// The record in which commands on a projection note the events that they are reducing.
     pub(crate) fn reducing(&self, name: &str) -> Arc<Reducing> {
         let runner = self.runners.iter().find(|runner| !runner.is_shadow() && runner.name() == name);
         runner.map(|runner| Arc::clone(&runner.commands)).unwrap_or_default()
     }
 
-    /// Has the operator look at once.
+    /// Makes the operator look at once.
     pub(crate) fn request_operation(&self) {
         let _ = self.commands.now.try_send(());
     }
 
-    /// Has this engine and all others look at once.
+    /// Makes this engine and all others look at once.
     pub(crate) fn tell_all(&self) {
         if let Err(error) = self.stores.notifier.announce(&Notifications { instances: Vec::new(), all: true }) {
             log::debug!("{}; other processes see it at their next tick", chain(&error));
@@ -212,7 +213,8 @@ impl Operator {
         Ok(())
     }
 
-    /// Keeps what is carried out here and nothing else: what this process took and does not do, others have to get.
+    /// Keeps the commands that run here and no others: other processes must get what this process took and does not
+    /// run.
     fn keep(&mut self, commands: &dyn CommandStore) -> Result<(), StoreError> {
         let running = self.running.iter().filter(|(_, (_, task))| !task.is_lost());
         let running: Vec<(Uuid, &Task)> = running.map(|(id, (_, task))| (*id, task.as_ref())).collect();
@@ -225,7 +227,7 @@ impl Operator {
 
     fn begin(&mut self, asked: CommandRecord) {
         if self.running.get(&asked.id).is_some_and(|(_, task)| !task.is_lost()) {
-            // Its lease had lapsed before it was kept; nobody else has begun it.
+            // The lease had lapsed before it was renewed. No other process has begun the command.
             return;
         }
         let (id, kind, projection) = (asked.id, asked.command.kind(), asked.projection.clone());
@@ -251,7 +253,7 @@ impl Operator {
                 let mut tasks = self.shared.commands.threads.lock();
                 tasks.retain(|(thread, _)| !thread.is_done());
                 if self.shared.stop.is_set() {
-                    // The call that stops the engine may have gone over the list before.
+                    // The call that stops the engine may have passed this command in the list already.
                     cancel.set();
                 }
                 tasks.push((thread, cancel));
@@ -267,7 +269,7 @@ fn run(operate: &dyn CommandHandler, task: &Task) {
     let outcome = catch_unwind(AssertUnwindSafe(|| operate.carry_out(task)));
     let outcome = match outcome {
         Ok(Ok(answer)) => Some((CommandState::Done, answer)),
-        // The work was cut short, so its error is not the command's. A process begins the command again.
+        // The work was cut short, so its error is not an answer to the command. A process begins the command again.
         Ok(Err(_)) if !task.may_go_on() => None,
         Ok(Err(OperateError::ShutDown)) => None,
         Ok(Err(error)) => Some((CommandState::Failed, serde_json::json!({ "error": chain(&error) }))),
@@ -278,12 +280,12 @@ fn run(operate: &dyn CommandHandler, task: &Task) {
         Some((state, answer)) => answer_at_last(task, state, &answer),
         None => {}
     }
-    // Also what did not come to an end: this process may get it again.
+    // This includes a command that did not finish: this process may get it again.
     task.shared.commands.over.lock().push(task.number);
     task.shared.tell_all();
 }
 
-/// The database may be away for a while.
+/// Answers a command, and tries again while the database is away.
 fn answer_at_last(task: &Task, state: CommandState, answer: &serde_json::Value) {
     let commands = task.shared.stores.models.commands();
     let (kind, projection) = (task.asked.command.kind(), &task.asked.projection);

@@ -1,4 +1,4 @@
-//! The leases of a pass: taken ahead of the work on what is read, and given back when the pass is over.
+//! The leases of a pass: taken before the work on what was read, and given back when the pass is over.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,13 +13,13 @@ use crate::engine::run::state::Shared;
 use crate::error::{StoreError, chain};
 use crate::sync::Mutex;
 
-/// Leases of some instances; given back when dropped.
+/// Leases of some instances. Dropping it gives them back.
 pub(crate) struct PassLeases<'a> {
     shared: &'a Shared,
     runner: &'a Runner,
-    /// Those that were asked for, with what was obtained.
+    /// The instances that were asked for, each with the lease that was obtained.
     asked: Mutex<HashMap<Arc<str>, Option<Arc<LeaseHandle>>>>,
-    /// Nothing that is made ready from now on is worked on.
+    /// Set when the pass is over: nothing that becomes ready after that is worked on.
     over: AtomicBool,
 }
 
@@ -28,9 +28,9 @@ impl<'a> PassLeases<'a> {
         Self { shared, runner, asked: Mutex::default(), over: AtomicBool::new(false) }
     }
 
-    /// Leases and reduces ahead of the work on it what lies right behind a checkpoint, unless care is due: what kills the
-    /// process then leaves a lease, and lies where the next holder looks for it. What cannot be leased now is once more when
-    /// its turn comes.
+    /// Leases and reduces, before its turn, the work that begins right at a checkpoint. It does not reduce where
+    /// probing is due. If an event then kills the process, the lease remains, and the next holder looks for the cause
+    /// right after the checkpoint. What cannot be leased now is tried again in its turn.
     pub(crate) fn prepare(&self, fetched: &mut Fetched) {
         let mut first: Vec<&mut Work> = fetched.works.iter_mut().filter(|work| work.is_first()).collect();
         if let Err(error) = self.lease(first.iter_mut().map(|work| &mut **work)) {
@@ -49,7 +49,7 @@ impl<'a> PassLeases<'a> {
         }
     }
 
-    /// Marks works with their leases, which are taken where that was not tried yet, or lately.
+    /// Marks works with their leases. It takes a lease that was not asked for yet or is no longer trusted.
     pub(crate) fn lease<'w>(&self, works: impl IntoIterator<Item = &'w mut Work>) -> Result<(), StoreError> {
         let mut works: Vec<&mut Work> = works.into_iter().collect();
         let asked = self.asked.lock();
@@ -98,7 +98,8 @@ impl Drop for PassLeases<'_> {
     fn drop(&mut self) {
         let key = &self.runner.handler.inner.key;
         let asked = std::mem::take(&mut *self.asked.lock());
-        // What another job of this process was given meanwhile, since a reducer hung here, is not given back.
+        // A reducer hung here, and another job of this process got the lease in the meantime. Such a lease is not given
+        // back.
         let handles = asked.into_iter().filter_map(|(instance, handle)| Some((instance, handle?)));
         let held = self.shared.lease_registry.remove(key, handles);
         if held.is_empty() {

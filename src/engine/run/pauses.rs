@@ -1,5 +1,5 @@
-//! What is paused, as this process knows it: read from the store by each full look, and noted at once where a service of
-//! this process pauses something.
+//! The pauses that this process knows of. Each full look reads them from the store. A pause that a service sets in this
+//! process is noted at once.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -21,8 +21,8 @@ struct Known {
 }
 
 impl Pauses {
-    /// Takes in what is paused. What was read before a pause was noted may not have it, so that is left alone: the pause
-    /// changes the change token, and the next look reads again.
+    /// Reads the pauses. If one was noted during the read, the result may lack it and is dropped: the pause changes the
+    /// change token, so the next look reads again.
     pub(crate) fn look(&self, leases: &dyn LeaseStore) -> Result<(), StoreError> {
         let noted = self.0.lock().noted;
         let paused = leases.pauses()?;
@@ -33,7 +33,7 @@ impl Pauses {
         Ok(())
     }
 
-    /// Takes in what was paused, or goes on, before the next look reads it.
+    /// Notes a pause, or its end, before the next look reads it.
     pub(crate) fn note(&self, projection: &str, instance: Option<&str>, is_paused: bool) {
         let pause = (projection.to_owned(), instance.map(Arc::from));
         let mut known = self.0.lock();

@@ -1,4 +1,4 @@
-//! Tells those who wait that their instance may have moved, and leaves the others asleep.
+//! Wakes the callers that wait for an instance when it may have moved, and leaves the others asleep.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use crate::engine::pass::history::Spot;
 use crate::engine::pass::work::Moved;
 use crate::sync::{Condvar, Mutex};
 
-/// Moves that are remembered; who slept through more looks for itself.
+/// The most moves that are remembered. A caller that slept through more looks for itself.
 const MOST: usize = 1024;
 
 #[derive(Debug)]
@@ -27,13 +27,13 @@ impl Move {
 
 #[derive(Debug, Default)]
 struct Moves {
-    /// Number of moves so far.
+    /// The number of moves so far.
     count: u64,
-    /// Number of the last move that concerns everybody.
+    /// The number of the last move that concerns everybody.
     all: u64,
-    /// The last ones, by their numbers.
+    /// The last moves, by their numbers.
     last: VecDeque<Move>,
-    /// How often it was forgotten what was applied.
+    /// Counts how often the record of applied events was forgotten.
     era: u64,
 }
 
@@ -58,25 +58,25 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// The number of the last move, to wait for those after it.
+    /// The number of the last move. A caller waits for moves after it.
     pub(crate) fn now(&self) -> u64 {
         self.moves.lock().count
     }
 
-    /// How often it was forgotten what was applied, for work that begins.
+    /// The present era, for work that begins.
     pub(crate) fn era(&self) -> u64 {
         self.moves.lock().era
     }
 
-    /// The log may be another one: what was applied of it is not known any more, nor what is being applied.
+    /// The log may be another one. So this forgets which events of it were applied, and those that are being applied.
     pub(crate) fn forget(&self) {
         let mut moves = self.moves.lock();
         moves.era += 1;
         moves.last.iter_mut().for_each(|each| each.moved = Moved::default());
     }
 
-    /// These instances of a projection were worked on, with the positions between which every event was applied, where that
-    /// is known. The work began in that era.
+    /// Notes that a worker worked on these instances of a projection, and, if known, between which positions it applied
+    /// every event. The work began in `era`.
     pub(crate) fn worked(&self, era: u64, projection: usize, works: impl IntoIterator<Item = (Arc<str>, Moved)>) {
         let mut moves = self.moves.lock();
         for (instance, moved) in works {
@@ -92,7 +92,7 @@ impl Progress {
         self.moved.notify_all();
     }
 
-    /// True when each of these very events was applied since then.
+    /// True when each of these very events was applied since that move.
     pub(crate) fn is_applied(&self, since: u64, projection: usize, instance: &str, events: &[Spot]) -> bool {
         let moves = self.moves.lock();
         let of = || moves.since(since).filter(|each| each.is_of(projection, instance)).map(|each| &each.moved);
@@ -101,20 +101,20 @@ impl Progress {
         !events.is_empty() && events.iter().all(is_in)
     }
 
-    /// True when this position was passed not long ago, so that it is of no use to wait for that.
+    /// True when this position was passed not long ago, so waiting for it is useless.
     pub(crate) fn has_passed(&self, projection: usize, instance: &str, position: i64) -> bool {
         let moves = self.moves.lock();
         let mut latest = moves.last.iter().rev().filter(|each| each.is_of(projection, instance));
         latest.find_map(|each| each.moved.clean).is_some_and(|(_, to)| to >= position)
     }
 
-    /// A worker has nothing more to do.
+    /// Notes that a worker has nothing more to do.
     pub(crate) fn rested(&self) {
         self.moves.lock().count += 1;
         self.moved.notify_all();
     }
 
-    /// Anything may have moved.
+    /// Notes that anything may have moved.
     pub(crate) fn all_moved(&self) {
         let mut moves = self.moves.lock();
         moves.count += 1;
@@ -123,7 +123,7 @@ impl Progress {
         self.moved.notify_all();
     }
 
-    /// Waits until this instance may have moved since then, or the deadline.
+    /// Waits until this instance may have moved since that move, or until the deadline.
     pub(crate) fn wait_for(&self, since: u64, projection: usize, instance: &str, deadline: Instant) {
         let mut moves = self.moves.lock();
         while !moves.concerns(since, projection, instance) {
@@ -133,7 +133,7 @@ impl Progress {
         }
     }
 
-    /// Waits until anything has moved since then, or the deadline.
+    /// Waits until anything has moved since that move, or until the deadline.
     pub(crate) fn wait(&self, since: u64, deadline: Instant) {
         let mut moves = self.moves.lock();
         while moves.count == since {
@@ -179,7 +179,7 @@ mod tests {
         assert!(!applied(3, 10));
     }
 
-    // Contract: L10, C6: what was applied to the rows of another history says nothing of those that are there.
+    // Contract: L10, C6: what was applied to rows of another history says nothing about the present rows.
     #[test]
     fn what_was_applied_is_forgotten_with_its_log() {
         let progress = Progress::default();
@@ -189,7 +189,7 @@ mod tests {
         assert!(progress.is_applied(0, 1, "a", &[spot]) && progress.has_passed(1, "a", 1));
         progress.forget();
         assert!(!progress.is_applied(0, 1, "a", &[spot]) && !progress.has_passed(1, "a", 1));
-        // It was committed before that, and is told after it.
+        // The work was committed before the log was forgotten, and is reported after it.
         let since = progress.now();
         progress.worked(era, 1, works());
         assert!(!progress.is_applied(0, 1, "a", &[spot]));

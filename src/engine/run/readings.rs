@@ -26,31 +26,32 @@ pub(crate) struct Reading {
     pub(crate) missed: u64,
 }
 
-/// All that was measured since the engine was started.
+/// All that was measured since the engine started.
 #[derive(Debug, Clone)]
 pub(crate) struct Readings {
     pub(crate) builds: Vec<Reading>,
     pub(crate) loops: Vec<LoopHealth>,
     pub(crate) worker_panics: u64,
-    /// Why pushes of other processes are not heard of at once.
+    /// Why this process does not hear of other processes' pushes at once.
     pub(crate) deaf: Option<String>,
 }
 
-/// Where questions about the rows of a projection are answered: its code, and the databases it lives in.
+/// What it takes to answer questions about the rows of a projection: its code, and its databases.
 #[derive(Debug)]
+#[cfg_attr(not(feature = "sqlite"), allow(dead_code, reason = "rows are explained in SQLite, which this build lacks"))]
 pub(crate) struct Desk {
     pub(crate) source: Arc<dyn EventSource>,
     pub(crate) models: Arc<dyn ProjectionStore>,
     pub(crate) projection: Projection,
     pub(crate) config: HandlerConfig,
-    /// The system instance counts too.
+    /// True when the system instance counts too.
     pub(crate) system: bool,
     pub(crate) reducing: Arc<Reducing>,
     /// Set once the engine ends.
     pub(crate) stop: Arc<Stop>,
 }
 
-/// Looks at an engine without keeping it.
+/// Looks at an engine without keeping it alive.
 #[derive(Debug, Clone)]
 pub(crate) struct Onlooker {
     shared: Weak<Shared>,
@@ -62,8 +63,12 @@ impl Onlooker {
         Self { shared: Arc::downgrade(shared), pulses: pulses.to_vec() }
     }
 
-    /// Where rows of this projection are explained; none where it is not run here, or once the engine is dropped.
-    #[allow(dead_code, reason = "for questions that need a database which a build may leave out")]
+    /// What it takes to explain rows of this projection. `None` when this engine does not run it, or once the engine is
+    /// dropped.
+    #[cfg_attr(
+        not(feature = "sqlite"),
+        allow(dead_code, reason = "rows are explained in SQLite, which this build lacks")
+    )]
     pub(crate) fn desk(&self, projection: &str) -> Option<Desk> {
         let shared = self.shared.upgrade()?;
         let (projection, config) = shared.projection(projection)?;
@@ -79,7 +84,7 @@ impl Onlooker {
         })
     }
 
-    /// What came and what it touched, by build; none once the engine is dropped.
+    /// What arrived and what it touched, by build. `None` once the engine is dropped.
     pub(crate) fn seen(&self) -> Option<Vec<(ProjectionKey, Seen)>> {
         let of = |pass: &crate::engine::pass::Pass| (pass.key.clone(), pass.sightings.seen());
         Some(self.shared.upgrade()?.runners.iter().map(|runner| of(&runner.handler.inner)).collect())
@@ -95,7 +100,7 @@ impl Onlooker {
         self.shared.upgrade().ok_or(WatchError::ShutDown)?.watch(projection, instance, mark)
     }
 
-    /// None once the engine is dropped.
+    /// What was measured. `None` once the engine is dropped.
     pub(crate) fn readings(&self) -> Option<Readings> {
         let shared = self.shared.upgrade()?;
         let reading = |pass: &crate::engine::pass::Pass| Reading {

@@ -1,5 +1,5 @@
-//! The renewal thread: extends all leases in one statement, says that this process is alive, sees who else is, and keeps the
-//! leads of first runs.
+//! The renewal thread: extends all leases in one statement, reports that this process is alive, reads which others are,
+//! and keeps the leads of first runs.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,7 +20,7 @@ pub(crate) fn tick(shared: &Arc<Shared>) {
     shared.stop.wait(shared.config.lease / 3);
 }
 
-/// Each part whatever becomes of the others; the first error.
+/// Does every part even if another one fails. Returns the first error.
 pub(crate) fn renew(shared: &Arc<Shared>) -> Result<(), StoreError> {
     let (leases, alive, leads) = (renew_leases(shared), announce(shared), renew_leads(shared));
     leases.and(alive).and(leads)
@@ -36,7 +36,7 @@ fn renew_leases(shared: &Shared) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// A tick may come less often than a lead lasts.
+/// Renews the leads here, because ticks may come less often than a lead lasts.
 fn renew_leads(shared: &Shared) -> Result<(), StoreError> {
     for runner in shared.runners.iter().filter(|runner| runner.state().leads) {
         if !shared.stores.leases.lead(runner.key(), shared.id, shared.config.lease)? {

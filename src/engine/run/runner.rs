@@ -10,38 +10,39 @@ use crate::query::EventFilter;
 use crate::state::ProjectionKey;
 use crate::sync::Mutex;
 
-/// How often the log repeats that nobody runs what readers see.
+/// How often the log repeats that no process runs what readers see.
 const TELL_AGAIN: Duration = Duration::from_mins(10);
 
-/// How a projection stands in this process, as the looks of the ticker and its threads have found it.
+/// The state of a projection in this process, as the ticker and other threads last found it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is found by another look, and any may hold beside the others")]
 pub(crate) struct RunState {
-    /// It is kept current; a build beside the live one is only while there is one.
+    /// It is kept current. A build next to the live one is active only while it exists.
     pub(crate) is_active: bool,
-    /// Its first run of all instances has succeeded once.
+    /// Its first run over all instances has succeeded once.
     pub(crate) has_succeeded: bool,
     /// This process leads its first run.
     pub(crate) leads: bool,
     /// Readers do not see it; live work comes first.
     pub(crate) is_background: bool,
-    /// Another version is about to take the place of this one, or has: what readers see is asked for each time.
+    /// Another version is about to take its place, or has done so. Then each question about what readers see asks the
+    /// database.
     pub(crate) is_contested: bool,
-    /// That it does not move is on record, by whichever process.
+    /// Some process has put on record that it does not move.
     pub(crate) is_told: bool,
-    /// Its tables are not those that its checkpoints belong to.
+    /// Its tables do not belong to its checkpoints.
     pub(crate) is_torn: bool,
     /// How often it was reset.
     pub(crate) resets: i64,
 }
 
 impl RunState {
-    /// False while another process leads its first run, or while it is left alone.
+    /// False while another process leads its first run, and while it rests.
     pub(crate) fn may_work(self) -> bool {
         self.is_active && !self.is_torn && (self.has_succeeded || self.leads)
     }
 
-    /// Its first run goes on, here or in another process.
+    /// True while its first run goes on, here or in another process.
     pub(crate) fn is_in_first_run(self) -> bool {
         self.is_active && !self.has_succeeded
     }
@@ -51,19 +52,19 @@ impl RunState {
 #[derive(Debug)]
 pub(crate) struct Runner {
     pub(crate) handler: ProjectionHandler,
-    /// What commands reduce at this moment, on their own builds or to check this one.
+    /// What commands are reducing at this moment, on their builds or to check this one.
     pub(crate) commands: Arc<Reducing>,
     pub(crate) wanted: EventFilter,
     state: Mutex<RunState>,
-    /// When this process asks for its switch again, where that was refused, and how long after that; none before it has asked.
+    /// When this process asks again for a refused switch, and how long it waits after that. `None` before it has asked.
     pub(crate) asked: Mutex<Option<(Instant, Duration)>>,
-    /// Why it is left alone: until that is on record, or until it moves again.
+    /// Why it rests. It is set until it is on record, or until the build moves again.
     pub(crate) trouble: Mutex<Option<BuildTrouble>>,
-    /// What became of its tables, where these are not those that its checkpoints belong to.
+    /// What happened to its tables, if they do not belong to its checkpoints.
     pub(crate) torn: Mutex<Option<String>>,
     /// What readers see of its projection, once that is known.
     pub(crate) live: Mutex<Option<Arc<LiveBuild>>>,
-    /// No living engine runs what readers see.
+    /// Set while no living engine runs what readers see.
     pub(crate) unfed: Mutex<Option<Unfed>>,
 }
 
@@ -91,17 +92,17 @@ impl Runner {
         &self.handler.inner.key
     }
 
-    /// True for a build beside the live one of its version.
+    /// True for a build next to the live one of its version.
     pub(crate) fn is_shadow(&self) -> bool {
         self.handler.projection().is_shadow()
     }
 
-    /// How it stands now.
+    /// Its present state.
     pub(crate) fn state(&self) -> RunState {
         *self.state.lock()
     }
 
-    /// Changes how it stands, and tells how it stood before.
+    /// Changes its state. Returns the state before.
     pub(crate) fn change(&self, change: impl FnOnce(&mut RunState)) -> RunState {
         let mut state = self.state.lock();
         let before = *state;
@@ -111,15 +112,15 @@ impl Runner {
 }
 
 impl Runner {
-    /// What readers see of its projection; itself, where the store does not tell.
+    /// What readers see of its projection. If the store does not tell, that is this build.
     pub(crate) fn seen(&self) -> Arc<LiveBuild> {
         let own = || LiveBuild { key: self.key().clone(), aggregate_types: self.wanted.aggregate_types.clone() };
-        // A build beside the live one was asked for by its own name.
+        // The caller asked for a build next to the live one by its own name.
         let known = self.live.lock().clone().filter(|_| !self.is_shadow());
         known.unwrap_or_else(|| Arc::new(own()))
     }
 
-    /// Takes in which build is live; true when that is another one than before.
+    /// Takes in which build is live. Returns true when it is another one than before.
     pub(crate) fn sees(&self, live: &Build) -> bool {
         let mut known = self.live.lock();
         if known.as_ref().is_some_and(|known| known.key == live.key) {
@@ -130,13 +131,13 @@ impl Runner {
     }
 }
 
-/// Why a build is left alone.
+/// Why a build rests.
 #[derive(Debug, Clone)]
 pub(crate) struct BuildTrouble {
     pub(crate) text: String,
-    /// When it is tried again; never where a person has to act.
+    /// When it is tried again. `None` when a person has to act.
     pub(crate) again: Option<Instant>,
-    /// How often in a row.
+    /// How often in a row it failed.
     pub(crate) times: u32,
     pub(crate) is_told: bool,
 }
@@ -154,22 +155,22 @@ pub(crate) struct LiveBuild {
     pub(crate) aggregate_types: Vec<String>,
 }
 
-/// That no living engine runs what readers see.
+/// Set when no living engine runs what readers see.
 #[derive(Debug, Clone)]
 pub(crate) struct Unfed {
     /// The version that readers see.
     pub(crate) live: u32,
-    /// A person wants it so.
+    /// True when a person chose that.
     pub(crate) chosen: bool,
     pub(crate) reason: String,
     /// When the log said so last.
     pub(crate) told: Option<Instant>,
-    /// When the switch is asked for, and how long after that again.
+    /// When to ask for the switch, and how long to wait before asking again.
     pub(crate) ask: (Instant, Duration),
 }
 
 impl Unfed {
-    /// True the first time, and after a long while again.
+    /// True the first time, and again after a long while.
     pub(crate) fn is_to_tell(&mut self, now: Instant) -> bool {
         let is_due = self.told.is_none_or(|told| now.duration_since(told) >= TELL_AGAIN);
         if is_due {

@@ -1,15 +1,15 @@
-//! Which work is waiting, which is running, and what a free worker takes next. It has no effects but its lock.
+//! Which work waits, which runs, and what a free worker takes next. Nothing here has effects outside its lock.
 //!
-//! Projections take turns. Within a projection, events at hand and catching up take turns. While there are two workers
-//! or more, one projection never has all of them, so that trouble in one leaves a worker for the others. One instance
-//! gets the last worker only when nobody else wants it, and only for a projection that had no trouble with it: a first
-//! trouble takes one time-out at most, and is remembered. An instance that has trouble of its own has its own jobs.
+//! Projections take turns. Within a projection, queued events and catching up take turns. With two workers or more, one
+//! projection never gets all of them, so a projection in trouble leaves a worker for the others. An instance gets the
+//! last worker only when no other instance wants it, and only for a projection that had no trouble with it: the first
+//! trouble then costs at most one time-out, and is remembered. An instance in trouble gets separate jobs.
 //!
-//! A build that readers do not see yet comes last, but has its turn after enough live jobs.
+//! A build that readers do not see yet comes last, but gets a turn after enough live jobs.
 //!
-//! A job whose reducer hangs keeps only the instance of that reducer, and counts no more: a spare thread takes its place, as
-//! long as there is one. Each worker has one spare. Beyond that such jobs count as others do, so that a projection whose
-//! reducers all hang leaves a worker for the others even then.
+//! A job whose reducer hangs keeps only the instance of that reducer. A spare thread takes its place while there is
+//! one, and the job no longer counts. Each worker has one spare. Beyond that, hanging jobs count as others do. So even
+//! a projection whose reducers all hang leaves a worker for the others.
 
 mod queues;
 
@@ -23,16 +23,16 @@ use crate::sync::Mutex;
 /// After this many live jobs, work in the background has a turn of one job.
 const BEFORE_A_TURN: usize = 8;
 
-/// The most batches of events at hand that wait. The instances of other batches are caught up instead.
+/// The most batches of queued events that wait. The instances of further batches are caught up instead.
 const MOST_DIRECT: usize = 256;
 
-/// Work for one job of the pool. Its instances are claimed.
+/// Work for one job of the pool. The job has claimed its instances.
 #[derive(Debug)]
 pub(crate) struct Job {
     id: u64,
     pub(crate) projection: usize,
     pub(crate) instances: Vec<Arc<str>>,
-    /// Events at hand; without them the instances are caught up from the store.
+    /// Queued events. Without them the job catches the instances up from the store.
     pub(crate) direct: Option<Vec<Work>>,
 }
 
@@ -59,13 +59,14 @@ impl Schedule {
         self.workers.saturating_sub(1).max(1)
     }
 
-    /// Adds an instance to catch up. One that is worked on is looked at again afterwards.
+    /// Adds an instance to catch up. An instance that is being worked on is looked at again afterwards.
     pub(crate) fn add(&self, projection: usize, instance: &Arc<str>) {
         self.queues.lock().add(projection, instance);
     }
 
-    /// An instance of a job that runs could not be worked on. Until a job goes well with it, it has its own jobs: the next
-    /// one at once, at the end of the line, as often as there are retries; then when it is added.
+    /// Notes that a running job could not work on an instance. Until a job succeeds with it, the instance gets separate
+    /// jobs. It waits for the next one at once, at the end of the line, as often as there are retries. After that it
+    /// waits until it is added again.
     pub(crate) fn trouble(&self, projection: usize, instance: &Arc<str>, retries: u32) {
         let mut queues = self.queues.lock();
         let pair = (projection, Arc::clone(instance));
@@ -79,8 +80,8 @@ impl Schedule {
         }
     }
 
-    /// Adds events at hand. Where there is no room, or the instance is being worked on or has trouble, it is caught up
-    /// instead.
+    /// Adds queued events. The instance is caught up instead when there is no room, or when it is being worked on or
+    /// has trouble.
     pub(crate) fn add_direct(&self, projection: usize, works: Vec<Work>) {
         let mut queues = self.queues.lock();
         if queues.closed {
@@ -105,7 +106,7 @@ impl Schedule {
         }
     }
 
-    /// True when one more job should be started, which is counted then.
+    /// True when one more job should start. That job is counted at once.
     pub(crate) fn wants_job(&self) -> bool {
         let mut queues = self.queues.lock();
         let has_work =
@@ -118,24 +119,24 @@ impl Schedule {
         true
     }
 
-    /// True when so many jobs leave a worker free, or when there is only one worker.
+    /// True when this many jobs leave a worker free, or when there is only one worker.
     fn leaves_one(&self, jobs: usize) -> bool {
         jobs < self.workers || self.workers == 1
     }
 
-    /// Says whether a projection is worked on in the background.
+    /// Sets whether a projection is worked on in the background.
     pub(crate) fn set_background(&self, projection: usize, background: bool) {
         if let Some(lane) = self.queues.lock().lanes.get_mut(projection) {
             lane.background = background;
         }
     }
 
-    /// True when work waits that comes before what is done in the background.
+    /// True when work waits that comes before background work.
     pub(crate) fn has_live_work(&self) -> bool {
         self.queues.lock().lanes.iter().any(|lane| !lane.background && lane.has_work())
     }
 
-    /// The next work for a job, or none, which ends the job.
+    /// The next work for a job. `None` ends the job.
     pub(crate) fn next(&self) -> Option<Job> {
         let mut queues = self.queues.lock();
         let job = if queues.closed { None } else { self.pick(&mut queues) };
@@ -145,8 +146,8 @@ impl Schedule {
         job
     }
 
-    /// Picks live work first. If live work never ended, background work would never start. So background work has a
-    /// turn from time to time, even on the last worker, but on one worker only.
+    /// Picks live work first. Endless live work would keep background work from starting, so background work gets a
+    /// turn from time to time. It may take even the last worker then, but it gets only one.
     fn pick(&self, queues: &mut Queues) -> Option<Job> {
         if queues.live >= BEFORE_A_TURN
             && !queues.lanes.iter().any(|lane| lane.background && lane.running > 0)
@@ -169,7 +170,7 @@ impl Schedule {
         self.pick_within(queues, background, false).or_else(|| self.pick_within(queues, background, true))
     }
 
-    /// `beyond` the share of an instance, too, where the projection had no trouble with it.
+    /// If `beyond`, it may exceed the share of an instance, where the projection had no trouble with that instance.
     fn pick_within(&self, queues: &mut Queues, background: bool, beyond: bool) -> Option<Job> {
         let count = queues.lanes.len();
         for turn in 0..count {
@@ -206,7 +207,7 @@ impl Schedule {
         Some(job)
     }
 
-    /// Takes the first batch of events at hand in which no instance has its share of workers. The others keep their
+    /// Takes the first batch of queued events in which no instance has its share of workers. The others keep their
     /// places.
     fn pick_direct(&self, queues: &mut Queues, projection: usize, beyond: bool) -> Option<Job> {
         let Queues { lanes, busy, troubled, .. } = queues;
@@ -245,8 +246,8 @@ impl Schedule {
         }
     }
 
-    /// Gives back the instances that a job still has. Those asked for meanwhile wait again, at once: in between nothing
-    /// looks idle.
+    /// Gives back the instances that a job still has. Those that were asked for in the meantime wait again under the
+    /// same lock, so nothing looks idle in between.
     pub(crate) fn done(&self, job: &Job) {
         let mut queues = self.queues.lock();
         let Some(running) = queues.running.remove(&job.id) else { return };
@@ -319,7 +320,7 @@ impl Schedule {
         self.queues.lock().waiting
     }
 
-    /// True when nothing of this projection waits or runs.
+    /// True when no work of this projection waits or runs.
     #[cfg(all(test, shuttle))]
     pub(crate) fn is_idle(&self, projection: usize) -> bool {
         let queues = self.queues.lock();
@@ -329,7 +330,7 @@ impl Schedule {
             .is_none_or(|lane| lane.waiting.is_empty() && lane.direct.is_empty() && lane.running == 0)
     }
 
-    /// Refuses new work and forgets what waits; true when no job runs any more.
+    /// Refuses new work and forgets what waits. Returns true when no job runs any more.
     pub(crate) fn close(&self) -> bool {
         let mut queues = self.queues.lock();
         queues.closed = true;

@@ -1,7 +1,8 @@
-//! What the queue has shown of each instance: since which position every event was seen, and the last of each type.
+//! What the queue has shown of each instance: from which position on every event was seen, and the last position of
+//! each type.
 //!
-//! Each event from the queue names the one in front of it. Only that shows that two events follow each other: positions alone
-//! do not, because a log that was restored gives them a second time.
+//! Each event from the queue names the event before it. Only that proves that two events follow each other. Positions
+//! do not, because a restored log gives them a second time.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -12,17 +13,17 @@ use crate::engine::pass::work::Known;
 use crate::event::Event;
 use crate::query::EventFilter;
 
-/// Instances that are remembered; when there are more, everything is forgotten, which only costs reads.
+/// The most instances that are remembered. When there are more, everything is forgotten, which only costs reads.
 const MOST: usize = 10_000;
 
-/// Events of each instance whose ids are remembered.
+/// How many events of each instance are remembered by their ids.
 const EVIDENCE: usize = 16;
 
 #[derive(Debug, Default)]
 struct Window {
     from: i64,
     to: i64,
-    /// Last position by aggregate type, in front of the events given last.
+    /// The last position of each aggregate type, before the events that were given last.
     types: HashMap<Arc<str>, i64>,
     /// The last events, as evidence that a checkpoint belongs to this history.
     last: VecDeque<(i64, Uuid)>,
@@ -34,8 +35,8 @@ pub(crate) struct SeenRanges {
 }
 
 impl SeenRanges {
-    /// Takes in events of one instance that follow each other, and says what is known of those in front of them that are of
-    /// these aggregate types. `None` when the events themselves do not follow each other.
+    /// Takes in events of one instance that follow each other. Returns what is known of the earlier events of these
+    /// aggregate types. `None` when the given events do not follow each other.
     pub(crate) fn take_in(&mut self, events: &[Event]) -> Option<SeenRange> {
         let (first, last) = (events.first()?, events.last()?);
         let chained = events
@@ -75,12 +76,12 @@ impl SeenRanges {
     }
 }
 
-/// True when the event was stored right behind the one at this position with this id.
+/// True when the event was stored right after the event with this position and id.
 fn follows(event: &Event, (position, id): (i64, Uuid)) -> bool {
     event.previous == Some(id) && position.checked_add(1) == Some(event.position)
 }
 
-/// What was seen in front of some events.
+/// What was seen before some events.
 #[derive(Debug)]
 pub(crate) struct SeenRange {
     from: i64,
@@ -109,7 +110,7 @@ mod tests {
         Uuid::from_u64_pair(history, position.unsigned_abs())
     }
 
-    /// An event that follows one of its own history.
+    /// An event that follows another one of its own history.
     fn event(kind: &str, position: i64) -> Event {
         behind((HISTORY, position - 1), kind, position)
     }
@@ -138,7 +139,7 @@ mod tests {
         assert_eq!(known(seen_ranges.take_in(&[event("org", 15)]), "org"), (15, 0));
     }
 
-    // Contract: L10: the log was restored; events that this process never saw took the places of those that it had seen.
+    // Contract: L10: the log was restored, and events that this process never saw took the places of those it had seen.
     #[test]
     fn positions_alone_do_not_continue_a_window() {
         let mut seen_ranges = SeenRanges::default();

@@ -1,4 +1,4 @@
-//! Random schedules of what threads share: built and run with `--cfg shuttle`, see `tests/run`.
+//! Random schedules of what threads share. They are built and run with `--cfg shuttle`, see `tests/run`.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -32,7 +32,7 @@ fn name(n: usize) -> Arc<str> {
     format!("tenant-{n}").into()
 }
 
-/// A caller brings an instance up to date, by itself or with the one that is at it, and sees its own event.
+/// A caller brings an instance up to date, alone or with another caller's pass, and sees its own event.
 fn trigger(flights: &SingleFlight, head: &AtomicI64, applied: &AtomicI64, flying: &AtomicUsize) {
     let mine = head.fetch_add(1, SeqCst) + 1;
     thread::yield_now();
@@ -85,7 +85,7 @@ fn callers_of_one_flight_see_their_own_events() {
     });
 }
 
-/// What was asked of each pair, and what was done.
+/// What was asked for each pair, and what was done.
 #[derive(Default)]
 struct Ledger {
     asked: Mutex<HashMap<(usize, Arc<str>), usize>>,
@@ -114,7 +114,7 @@ fn wake(schedule: &Arc<Schedule>, ledger: &Arc<Ledger>) {
     }
 }
 
-// Contract: E3, F2: whatever is asked for is looked at afterwards, also when it was being worked on.
+// Contract: E3, F2: every request is looked at afterwards, even one for a pair that was being worked on.
 #[test]
 fn whatever_is_asked_for_is_done_afterwards() {
     check(|| {
@@ -139,7 +139,8 @@ fn whatever_is_asked_for_is_done_afterwards() {
     });
 }
 
-// Contract: L4: a job that hangs keeps its own instance only, and its end does not give back what others have meanwhile.
+// Contract: L4: a job that hangs keeps only its own instance, and its end does not give back what other jobs got in the
+// meantime.
 #[test]
 fn what_shares_a_job_with_one_that_hangs_is_done() {
     check(|| {
@@ -176,7 +177,7 @@ fn what_shares_a_job_with_one_that_hangs_is_done() {
     });
 }
 
-// Contract: C6: who waits for an instance wakes when it moves.
+// Contract: C6: a caller that waits for an instance wakes when the instance moves.
 #[test]
 fn who_waits_for_a_move_wakes() {
     check(|| {
@@ -231,7 +232,7 @@ impl Database {
     }
 }
 
-/// A process: its worker takes the lease, works and gives it back, its keeper renews.
+/// A process: its worker takes the lease, works and gives it back; its keeper renews it.
 #[derive(Clone)]
 struct Process {
     id: Uuid,

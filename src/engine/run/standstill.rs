@@ -1,7 +1,7 @@
-//! Tells the store, and callers, why projections and instances stand still here (`standstills.rs`).
+//! Tells the store and callers why projections and instances stand still in this process (`standstills.rs`).
 //!
-//! While nothing stands still it costs one look at a flag. What is noted is written only when it changes; where the store
-//! cannot take it, it is kept until it can. [`Shared::health`] shows it meanwhile.
+//! While nothing stands still, it costs one look at a flag. A note is written only when it changes. If the store cannot
+//! take it, this process keeps it until the store can, and [`Shared::health`] shows it in the meantime.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,7 +18,7 @@ use crate::standstill::{Note, Standstill, StandstillKind, StandstillSubject, bou
 use crate::state::{ProjectionKey, State};
 use crate::stop_cause::StopCause;
 
-/// That readers see another version than the one that is run here, and nobody runs that one.
+/// Says that readers see another version than this engine runs, and that no engine runs that one.
 pub(crate) fn unseen(runner: &Runner, seen: &Standing) -> Option<Standstill> {
     if seen.projection == *runner.key() || seen.members > 0 {
         return None;
@@ -28,7 +28,7 @@ pub(crate) fn unseen(runner: &Runner, seen: &Standing) -> Option<Standstill> {
 }
 
 impl Shared {
-    /// What keeps an instance of a projection, as readers see it, from moving on: the gravest of all that is known.
+    /// What keeps an instance of a projection, as readers see it, from moving: the gravest of all known standstills.
     pub(crate) fn why(
         &self,
         at: usize,
@@ -62,7 +62,8 @@ impl Shared {
         found
     }
 
-    /// Tells of reducers that hang, and has others go on without the threads that they keep. Asked by a thread that runs none.
+    /// Reports reducers that hang, and lets other work go on without their threads. The calling thread must not run
+    /// reducers.
     pub(crate) fn mind_reducers(self: &Arc<Self>) {
         let mut pairs = Vec::new();
         for (at, runner) in self.runners.iter().enumerate() {
@@ -92,7 +93,7 @@ impl Shared {
         self.write_new_standstills();
     }
 
-    /// Tells of commands that a reducer holds up. Such a command does not end, and gives nothing up by itself.
+    /// Reports commands that a reducer holds up. Such a command neither ends nor gives anything up.
     fn mind_commands(&self) {
         for (at, runner) in self.runners.iter().enumerate() {
             let all = runner.commands.hanging(self.config.longest_reducer);
@@ -123,8 +124,8 @@ impl Shared {
         event.map_or(String::new(), |event| format!(" ({:?} of {:?})", event.event_type(), event.aggregate_type()))
     }
 
-    /// Work could, or could not, be looked for. Then what is to be written is, and what stands still is looked at again: also
-    /// where nothing is behind, the reason may be gone.
+    /// Notes whether the look for work succeeded. Then it writes what is to be written, and looks again at what stands
+    /// still: the reason may be gone even when nothing lags.
     pub(crate) fn tend_standstills(self: &Arc<Self>, looked: Result<(), &Error>) {
         let runs =
             |at: &usize| self.runners.get(*at).is_some_and(|runner| runner.state().is_active && !runner.is_shadow());
@@ -148,14 +149,14 @@ impl Shared {
         self.wake();
     }
 
-    /// Writes what is new, unless it waits for the next tick.
+    /// Writes new standstills, unless they can wait for the next tick.
     pub(crate) fn write_new_standstills(&self) {
         if self.standstills.urgent.load(Ordering::Relaxed) {
             self.write_standstills();
         }
     }
 
-    /// The error of a look, with what was known before it.
+    /// Adds the known standstills to the error of a look.
     pub(crate) fn with_standstill(&self, error: StoreError) -> StoreError {
         let all = (0..self.runners.len()).flat_map(|at| self.standstills.find(at, |_, _| true));
         let Some(first) = all.min_by_key(|one| one.since) else { return error };

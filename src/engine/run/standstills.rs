@@ -1,4 +1,4 @@
-//! Why projections and instances stand still here, as it is known here.
+//! What this process knows about why projections and instances stand still here.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -12,31 +12,31 @@ use crate::state::State;
 use crate::stop_cause::{StopCause, Stopped};
 use crate::sync::Mutex;
 
-/// Instances of a projection that are noted one by one.
+/// The most instances of a projection that are noted one by one.
 const MOST: usize = 100;
 
-/// Further ones that are counted.
+/// The most further instances that are counted.
 const COUNTED: usize = 10_000;
 
-/// How often the log repeats what stands still for the same reason.
+/// How often the log repeats a standstill with the same reason.
 const TELL_AGAIN: Duration = Duration::from_hours(1);
 
-/// What is said of a projection for which reducers that hang leave no worker.
+/// The text for a projection that has no worker because reducers hang.
 pub(crate) const STARVES: &str = "no worker is left for it: more reducers hang than the pool has spare threads";
 
 pub(crate) type StandstillKey = (usize, StandstillSubject);
 
-/// A standstill as it is known here.
+/// A standstill as this process knows it.
 #[derive(Debug)]
 pub(crate) struct KnownStandstill {
     pub(crate) kind: StandstillKind,
     pub(crate) reason: String,
-    /// Where it stands, so that one that moved and stands still again is told as a new one.
+    /// The position at which it stands still. If it moves and stands still again, that is a new standstill.
     pub(crate) position: i64,
     pub(crate) since: Instant,
     /// When the log said so last.
     pub(crate) told: Instant,
-    /// The pass in which it was found last.
+    /// The last pass that found it.
     pub(crate) pass: u64,
     pub(crate) written: bool,
 }
@@ -44,11 +44,11 @@ pub(crate) struct KnownStandstill {
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
     pub(crate) kept: BTreeMap<StandstillKey, KnownStandstill>,
-    /// Instances beyond those that are kept, with the pass in which each was found last.
+    /// Instances beyond those that are noted one by one, each with the last pass that found it.
     pub(crate) others: HashMap<usize, HashMap<Arc<str>, u64>>,
-    /// What was written and holds no more.
+    /// Standstills that were written and are over.
     pub(crate) gone: BTreeSet<StandstillKey>,
-    /// Counts passes.
+    /// The number of passes so far.
     pub(crate) pass: u64,
 }
 
@@ -62,7 +62,7 @@ impl Notes {
         self.kept.keys().filter(is_one).count()
     }
 
-    /// True when that is something new.
+    /// Returns true when it is new.
     fn note(&mut self, key: StandstillKey, kind: StandstillKind, reason: &str, position: i64) -> bool {
         let (reason, pass) = (bounded(reason), self.pass);
         let known = self.kept.get_mut(&key).filter(|kept| kept.kind == kind && kept.position == position);
@@ -90,7 +90,7 @@ impl Notes {
         true
     }
 
-    /// False when the log has said the same not long ago. Of instances that are only counted it says so once.
+    /// False when the log has said the same not long ago. For instances that are only counted, the log says it once.
     fn is_news(&mut self, key: &StandstillKey, kind: StandstillKind, reason: &str, position: i64) -> bool {
         let now = Instant::now();
         if let Some(kept) = self.kept.get_mut(key) {
@@ -109,7 +109,7 @@ impl Notes {
         }
     }
 
-    /// One of those that are only counted. Their number is written at the next tick.
+    /// Notes an instance that is only counted. The next tick writes their number.
     fn count(&mut self, projection: usize, instance: &Arc<str>, kind: StandstillKind) -> bool {
         let others = self.others.entry(projection).or_default();
         if others.len() < COUNTED || others.contains_key(instance) {
@@ -124,20 +124,20 @@ impl Notes {
         self.note((projection, StandstillSubject::More), kind, &reason, 0)
     }
 
-    /// True when that changes what is written.
+    /// Returns true when that changes what is written.
     fn clear(&mut self, key: &StandstillKey) -> bool {
         let Some(kept) = self.kept.remove(key) else { return false };
-        // What is being written now is not marked yet.
+        // A standstill that is being written now is not marked as written yet.
         self.gone.insert(key.clone());
         kept.written
     }
 
-    /// The same, unless it was found again since this pass began.
+    /// Clears it, unless it was found again since this pass began.
     fn clear_before(&mut self, key: &StandstillKey, pass: u64) -> bool {
         self.kept.get(key).is_some_and(|kept| kept.pass < pass) && self.clear(key)
     }
 
-    /// The same for one of those that are only counted.
+    /// The same for an instance that is only counted.
     fn clear_other(&mut self, projection: usize, instance: &Arc<str>, pass: u64) -> bool {
         let Some(others) = self.others.get_mut(&projection) else { return false };
         if others.get(instance).is_some_and(|found| *found < pass) {
@@ -154,9 +154,9 @@ impl Notes {
 /// What stands still, as far as this process knows.
 #[derive(Debug, Default)]
 pub(crate) struct Standstills {
-    /// False while there is nothing to be looked at.
+    /// False while there is nothing to look at.
     pub(crate) any: AtomicBool,
-    /// There is something new to be written, and no reason to wait for the next tick with it.
+    /// True when there is something new that should not wait for the next tick.
     pub(crate) urgent: AtomicBool,
     pub(crate) notes: Mutex<Notes>,
 }
@@ -175,7 +175,8 @@ impl Standstills {
         self.any.load(Ordering::Relaxed)
     }
 
-    /// An instance stopped in a pass. True when the log is to say so: it has not lately said the same.
+    /// Notes that an instance stopped in a pass. Returns true when the log should say so, because it has not said the
+    /// same lately.
     pub(crate) fn stopped(&self, projection: usize, stopped: &Stopped) -> bool {
         let Some(kind) = stopped.cause.standstill() else { return true };
         let reason = match &stopped.cause {
@@ -191,7 +192,7 @@ impl Standstills {
         is_news
     }
 
-    /// A batch of these instances panicked.
+    /// Notes that a batch of these instances panicked.
     pub(crate) fn panicked(&self, projection: usize, instances: &[Arc<str>]) {
         let reason = "a batch with it panicked outside of user code; the log of that process tells where";
         self.with(|notes| {
@@ -204,7 +205,7 @@ impl Standstills {
         });
     }
 
-    /// An event of an instance is inside its reducer for this long. True when that is something new.
+    /// Notes how long an event of an instance has been inside its reducer. Returns true when that is new.
     pub(crate) fn hangs(&self, projection: usize, hanging: &Hanging, what: &str) -> bool {
         self.note_hanging(&(projection, StandstillSubject::Instance(Arc::clone(&hanging.instance))), hanging, what)
     }
@@ -222,7 +223,8 @@ impl Standstills {
         is_news
     }
 
-    /// A command has an event inside its reducer for this long, or none has any more. True when that is something new.
+    /// Notes how long a command has had an event inside its reducer, or that none has one now. Returns true when that
+    /// is new.
     pub(crate) fn command_hangs(&self, projection: usize, hanging: Option<(&Hanging, &str)>) -> bool {
         let key = (projection, StandstillSubject::Command);
         let Some((hanging, what)) = hanging else {
@@ -234,7 +236,7 @@ impl Standstills {
         self.note_hanging(&key, hanging, what)
     }
 
-    /// Reducers that hang leave no worker for a projection. True when that is something new.
+    /// Notes that hanging reducers leave no worker for a projection. Returns true when that is new.
     pub(crate) fn starves(&self, projection: usize) -> bool {
         let mut is_news = true;
         self.with(|notes| {
@@ -245,7 +247,7 @@ impl Standstills {
         is_news
     }
 
-    /// There is a worker for a projection, or nothing to do.
+    /// Notes that a projection has a worker, or nothing to do.
     pub(crate) fn has_workers(&self, projection: usize) {
         if self.has_any() {
             let key = (projection, StandstillSubject::Work);
@@ -253,22 +255,22 @@ impl Standstills {
         }
     }
 
-    /// All of a projection stands still.
+    /// Notes that a whole projection stands still.
     pub(crate) fn failed(&self, projection: usize, subject: StandstillSubject, error: &StoreError) {
         self.with(|notes| notes.note((projection, subject), StandstillKind::of(error), &chain(error), 0));
     }
 
-    /// What kept all of a projection from moving holds no more.
+    /// Notes that the reason for which a whole projection stood still is gone.
     pub(crate) fn works(&self, projection: usize) {
         self.with(|notes| notes.clear(&(projection, StandstillSubject::Work)));
     }
 
-    /// A build was halted.
+    /// Notes that a build was halted.
     pub(crate) fn halted(&self, projection: usize, trouble: &str) {
         self.with(|notes| notes.note((projection, StandstillSubject::Build), StandstillKind::Halted, trouble, 0));
     }
 
-    /// A pass begins: what is found from now on is newer.
+    /// Begins a pass: what is found from now on is newer.
     pub(crate) fn begin(&self) -> u64 {
         if !self.has_any() {
             return 0;
@@ -278,7 +280,7 @@ impl Standstills {
         notes.pass
     }
 
-    /// A pass knows no more of these instances than was known before it.
+    /// Notes that a pass learned nothing new about these instances.
     pub(crate) fn keep<'i>(&self, projection: usize, instances: impl IntoIterator<Item = &'i Arc<str>>) {
         if !self.has_any() {
             return;
@@ -294,7 +296,7 @@ impl Standstills {
         }
     }
 
-    /// A pass over these instances came to its end: what it did not find holds no more.
+    /// Notes that a pass over these instances ended: standstills that it did not find are over.
     pub(crate) fn passed(&self, projection: usize, instances: &[Arc<str>], pass: u64) {
         if !self.has_any() {
             return;
@@ -314,7 +316,7 @@ impl Standstills {
         });
     }
 
-    /// Work could be looked for again.
+    /// Notes that looking for work succeeded again.
     pub(crate) fn looked(&self, projections: usize) {
         if self.has_any() {
             self.with(|notes| {
@@ -335,7 +337,7 @@ impl Standstills {
         }
     }
 
-    /// Instances that are noted, to be looked at again.
+    /// The noted instances, to be looked at again.
     pub(crate) fn instances(&self) -> Vec<(usize, Arc<str>)> {
         let notes = self.notes.lock();
         let instance = |(projection, subject): &StandstillKey| match subject {
@@ -345,12 +347,12 @@ impl Standstills {
         notes.kept.keys().filter_map(instance).collect()
     }
 
-    /// What the store does not know yet of a projection.
+    /// What the store does not know yet about a projection.
     pub(crate) fn unwritten(&self, projection: usize) -> Vec<Standstill> {
         self.find(projection, |_, kept| !kept.written)
     }
 
-    /// What is known here of an instance: that, or what concerns all.
+    /// What this process knows about an instance, including what concerns all instances.
     pub(crate) fn of(&self, projection: usize, instance: &str) -> Vec<Standstill> {
         self.find(projection, |subject, _| match subject {
             StandstillSubject::Instance(one) => **one == *instance,
@@ -359,7 +361,7 @@ impl Standstills {
         })
     }
 
-    /// That this process has found rows where this state says that nothing was applied.
+    /// True when this process has found rows although this state says that nothing was applied.
     pub(crate) fn is_orphaned(&self, projection: usize, state: &State) -> bool {
         let is_it = |one: &Standstill| one.kind == StandstillKind::Orphaned;
         state.event.is_none() && self.of(projection, &state.instance).iter().any(is_it)
@@ -423,7 +425,7 @@ mod tests {
         assert!(!all.notes.lock().gone.is_empty(), "it may be written just now");
     }
 
-    // Contract: L11: also where no pass comes, because others have done the work.
+    // Contract: L11: this holds even when no pass comes, because other processes have done the work.
     #[test]
     fn what_has_a_worker_again_is_not_said_to_have_none() {
         let all = Standstills::default();
@@ -436,7 +438,8 @@ mod tests {
         assert_eq!(all.unwritten(1).len(), 1, "that is another reason");
     }
 
-    // Contract: L9, L11: whether they are noted one by one or counted, and in whatever order they are found.
+    // Contract: L9, L11: the count is right whether instances are noted one by one or counted, and in whatever order
+    // they are found.
     #[test]
     fn many_are_counted_and_the_count_goes_down() {
         let all = Standstills::default();
@@ -460,7 +463,7 @@ mod tests {
         assert_eq!(known(&all), []);
     }
 
-    // Contract: L11: each look finds a divergence again; the log has a line for what is new.
+    // Contract: L11: each look finds a divergence again, but the log has a line only for a new one.
     #[test]
     fn the_log_says_the_same_once_an_hour() {
         let all = Standstills::default();
@@ -491,7 +494,7 @@ mod tests {
         assert!(all.stopped(0, &lost) && all.stopped(0, &lost), "others decide about what is noted nowhere");
     }
 
-    // Contract: L11: what moved and stands still again does so since then.
+    // Contract: L11: an instance that moved and stands still again has stood still since then.
     #[test]
     fn what_moved_in_between_is_something_new() {
         let all = Standstills::default();

@@ -40,7 +40,7 @@ pub(crate) struct Shared {
     pub(crate) log_memory: LogMemory,
     /// What stands still here, and why.
     pub(crate) standstills: Standstills,
-    /// Tells those who watch read models here.
+    /// Tells the watchers of read models in this process.
     pub(crate) hub: Arc<Hub>,
     pub(crate) commands: RunningCommands,
     pub(crate) tick_now: Sender<()>,
@@ -65,7 +65,7 @@ pub(crate) struct Stores {
 #[derive(Debug, Default)]
 pub(crate) struct Workers {
     pub(crate) pool: Mutex<Option<rayon::ThreadPool>>,
-    /// Batches that ended by a panic.
+    /// Batches that ended in a panic.
     pub(crate) panics: AtomicU64,
 }
 
@@ -73,9 +73,9 @@ pub(crate) struct Workers {
 #[derive(Debug, Default)]
 pub(crate) struct Fleet {
     pub(crate) members: Mutex<Vec<Member>>,
-    /// Why nothing is heard of the others at present.
+    /// Why this process hears nothing of the others at present.
     pub(crate) deaf: Mutex<Option<String>>,
-    /// The database answers, but what is said of pushes does not arrive.
+    /// The database answers, but notifications of pushes do not arrive.
     pub(crate) swallowed: AtomicBool,
 }
 
@@ -83,7 +83,7 @@ pub(crate) struct Fleet {
 #[derive(Debug)]
 pub(crate) struct RunningCommands {
     pub(crate) threads: Mutex<Vec<(Thread, Arc<Stop>)>>,
-    /// Those that ended and that the operator has not taken off its list yet, by their numbers.
+    /// Commands that ended, by their numbers. The operator has not taken them off its list yet.
     pub(crate) over: Mutex<Vec<u64>>,
     pub(crate) now: Sender<()>,
 }
@@ -103,7 +103,7 @@ impl Shared {
         self.runners.get(projection).is_some_and(|runner| self.pauses.hold(runner.name(), instance))
     }
 
-    /// True when news of this instance are this process's to act upon.
+    /// True when this process acts on news of this instance.
     pub(crate) fn is_ours(&self, projection: usize, instance: &Arc<str>) -> bool {
         (self.config.system_instance || !instance.is_empty())
             && self.runners.get(projection).is_some_and(|runner| runner.state().may_work())
@@ -119,8 +119,8 @@ impl Shared {
         }
     }
 
-    /// Drops all that is remembered of the log: what the queue has shown, pages, the store's id, what was applied; and has the ticker look at
-    /// everything.
+    /// Drops all that this process remembers of the log: what the queue has shown, pages, the store's id, and what was
+    /// applied. Then it makes the ticker look at everything.
     pub(crate) fn forget_history(&self) {
         self.log_memory.forget(|| {
             self.stores.source.forget();
@@ -132,25 +132,25 @@ impl Shared {
         self.request_tick();
     }
 
-    /// Time between two looks for work. What nobody tells of is looked for more often; a database that does not answer is
-    /// not, since more questions would not help it.
+    /// The time between two looks for work. It is shorter where no notifications arrive. It is not shorter where the
+    /// database does not answer, because more questions would not help.
     pub(crate) fn look_every(&self) -> Duration {
         let every = self.config.requeue_every;
         if self.fleet.swallowed.load(Ordering::SeqCst) { every.min(UNHEARD) } else { every }
     }
 
-    /// Names and versions of the projections that it runs.
+    /// The names and versions of the projections that the engine runs.
     pub(crate) fn projections(&self) -> Vec<(String, u32)> {
         let runners = self.runners.iter().filter(|runner| !runner.is_shadow());
         runners.map(|runner| (runner.name().to_owned(), runner.key().version)).collect()
     }
 
-    /// Has the ticker look at once.
+    /// Makes the ticker look at once.
     pub(crate) fn request_tick(&self) {
         let _ = self.tick_now.try_send(());
     }
 
-    /// The place of a runner.
+    /// The index of a runner.
     pub(crate) fn place(&self, runner: &Runner) -> usize {
         self.runners.iter().position(|one| std::ptr::eq(one, runner)).unwrap_or(usize::MAX)
     }

@@ -1,4 +1,4 @@
-//! The subscription thread: takes one event and all that is queued behind it, and hands the lot to the pool at once.
+//! The subscription thread: takes one event and all that is queued after it, and hands them to the pool at once.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -50,7 +50,7 @@ impl Subscriber {
         self.shared.wake();
     }
 
-    /// Events of one instance. Projections that want none of them are left alone.
+    /// Takes events of one instance. It leaves out projections that want none of them.
     fn instance(&self, events: &[Event]) {
         let Some(first) = events.first() else { return };
         let seen = self.shared.log_memory.seen_ranges().take_in(events);

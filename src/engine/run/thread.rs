@@ -1,4 +1,4 @@
-//! Threads that are named, stopped, joined, and started again after a panic.
+//! Threads that have names, can be stopped and joined, and start again after a panic.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -41,7 +41,7 @@ impl Pulse {
     }
 }
 
-/// A running thread. Its end shows as the end of `done`.
+/// A running thread. When it ends, `done` is disconnected.
 #[derive(Debug)]
 pub(crate) struct Thread {
     name: String,
@@ -60,7 +60,7 @@ pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::io
 }
 
 impl Thread {
-    /// True once it has ended, or is about to.
+    /// True once the thread has ended, or is about to end.
     pub(crate) fn is_done(&self) -> bool {
         self.handle.is_finished()
     }
@@ -69,7 +69,7 @@ impl Thread {
         &self.name
     }
 
-    /// Joins it, or gives it back when it has not ended by then.
+    /// Joins the thread, or gives it back when it has not ended by the deadline.
     pub(crate) fn join(self, deadline: Instant) -> Result<(), Self> {
         if self.done.recv_deadline(deadline) == Err(RecvTimeoutError::Timeout) {
             return Err(self);
@@ -80,7 +80,7 @@ impl Thread {
     }
 }
 
-/// Starts a loop: `tick` again and again until stopped. A panic is logged and the loop goes on after a while.
+/// Starts a loop that runs `tick` until it is stopped. A panic is logged, and the loop goes on after a while.
 pub(crate) fn start_loop(
     name: &'static str,
     stop: Arc<Stop>,

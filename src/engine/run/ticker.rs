@@ -1,4 +1,4 @@
-//! The ticker: finds what lags, for all projections, and puts it on the schedule; leads first runs.
+//! The ticker: finds what lags in all projections, puts it on the schedule, and leads first runs.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -19,24 +19,24 @@ use crate::plain::plain;
 /// The shortest time between two ticks, however often one is asked for.
 const SHORTEST: Duration = Duration::from_millis(20);
 
-/// The most instances that are behind, for some to be remembered instead of all being looked at.
+/// The ticker remembers at most this many lagging instances. With more of them, it looks at everything again.
 const FEW: usize = 100;
 
-/// After so many ticks everything is looked at, whatever the signs say. Where ticks come more often than is configured, because
-/// nothing is heard, more of them pass: it costs as much as ever.
+/// After this many ticks the ticker looks at everything, even if the change token is the same. When ticks come more
+/// often than configured, because nothing is heard, more of them pass, so the cost stays the same.
 const ANYWAY: u32 = 30;
 
-/// How long a wait for progress lasts before what waits is counted again.
+/// How long the ticker waits for progress before it counts again what waits.
 const LONGEST_LOOK: Duration = Duration::from_millis(200);
 
-/// What the last look at everything left: as long as the signs are the same, nothing is behind anywhere else.
+/// The result of the last look at everything: while the change token is the same, nothing else lags.
 #[derive(Debug)]
 struct LastScan {
     change_token: String,
     behind: Vec<Arc<str>>,
-    /// The waits after the ticks since then.
+    /// The sum of the waits after the ticks since then.
     waits: Duration,
-    /// How often the log had been forgotten.
+    /// How often the log had been forgotten by then.
     forgotten: u64,
 }
 
@@ -44,14 +44,14 @@ struct LastScan {
 pub(crate) struct Ticker {
     shared: Arc<Shared>,
     now: Receiver<()>,
-    /// The signs as they were before this tick's look.
+    /// The change token before this tick's look.
     change_token: Option<(String, u64)>,
     last_scan: Option<LastScan>,
     /// How often the log had been forgotten when all checkpoints were last compared with it.
     compared: Option<u64>,
-    /// Pairs that are others' to take first, with the checkpoint at which they lagged at the last tick.
+    /// Pairs that another process should take first, with the checkpoint at which they lagged at the last tick.
     left_to_others: HashMap<(usize, Arc<str>), i64>,
-    /// Those that this process leads.
+    /// The first runs that this process leads.
     first_runs: HashMap<usize, FirstRun>,
 }
 
@@ -81,7 +81,7 @@ impl Ticker {
         }
     }
 
-    /// There is more than one look takes; the next one comes when most of this one's is done.
+    /// Waits while there is more work than one look takes. The next look comes when most of this work is done.
     fn let_work_run_low(&self, deadline: Instant) {
         while self.shared.schedule.waiting() > MOST / 10 && Instant::now() < deadline && !self.shared.stop.is_set() {
             let now = self.shared.progress.now();
@@ -89,7 +89,7 @@ impl Ticker {
         }
     }
 
-    /// Looks once; true when there was more than one tick takes.
+    /// Looks once. Returns true when there was more than one tick takes.
     pub(crate) fn look(&mut self) -> Result<bool, Error> {
         let mut last_scan = self.unchanged_scan()?;
         if last_scan.is_none() || !self.is_settled() {
@@ -111,8 +111,8 @@ impl Ticker {
         Ok(full)
     }
 
-    /// What is known from the looks before, unless the signs have changed. They are read before anything is looked at: what
-    /// happens in between changes the next ones.
+    /// What the earlier looks found, unless the change token has changed. The token is read before anything else: what
+    /// happens in between changes the next token.
     fn unchanged_scan(&mut self) -> Result<Option<LastScan>, StoreError> {
         self.shared.mind_generation();
         let (before, forgotten) = (self.last_scan.take(), self.shared.log_memory.forgotten());
@@ -129,8 +129,9 @@ impl Ticker {
         Ok(last_scan)
     }
 
-    /// Checkpoints that are not part of the log are work, too: the worker that opens them says so. Each one is compared with the event
-    /// that it names at the first look, and when the log may be another one.
+    /// Checkpoints that are not part of the log are work, too: the worker that opens them reports them. The first look
+    /// compares each checkpoint with the event that it names, and so does each look after the log may have become
+    /// another one.
     fn diverged(&mut self) -> Result<Vec<Lag>, StoreError> {
         let forgotten = self.shared.log_memory.forgotten();
         let pairs = self.shared.diverged(self.compared != Some(forgotten))?;
@@ -142,7 +143,7 @@ impl Ticker {
         self.shared.runners.iter().any(|runner| runner.state().is_in_first_run())
     }
 
-    /// True when nothing is under construction, so that builds are as they were as long as the signs are.
+    /// True when no build is under construction, so builds stay as they are while the change token stays the same.
     fn is_settled(&self) -> bool {
         let is_calm = |state: RunState| !state.is_background && !state.is_torn;
         let is_settled = |runner: &Runner| is_calm(runner.state()) && runner.trouble.lock().is_none();
@@ -168,7 +169,7 @@ impl Ticker {
         Ok(look.lags)
     }
 
-    /// What readers see apart from what is built, so that a build with much to do does not hide it.
+    /// Looks at what readers see and at builds separately, so that a build with much to do does not hide live work.
     fn look_at(&self, instances: &[Arc<str>]) -> Result<Look, StoreError> {
         let of = |background: bool| {
             self.shared.look(Lagging::Free, instances, move |runner| {
@@ -186,8 +187,8 @@ impl Ticker {
         Ok(look)
     }
 
-    /// The pairs for this process: it leads their first run, it is to take them first, or the process that should take
-    /// them has not moved them since the last tick.
+    /// The pairs for this process. It takes a pair if it leads the first run, if it is the process to take the pair
+    /// first, or if that process has not moved the pair since the last tick.
     fn ours(&mut self, lags: Vec<Lag>) -> BTreeMap<usize, Vec<Arc<str>>> {
         let mut ours: BTreeMap<usize, Vec<Arc<str>>> = BTreeMap::new();
         let before = std::mem::take(&mut self.left_to_others);
@@ -211,7 +212,7 @@ impl Ticker {
         ours
     }
 
-    /// Sees which first runs are over, and takes or keeps the lead of the others.
+    /// Finds first runs that are over, and takes or keeps the lead of the others.
     fn take_leads(&self) -> Result<(), StoreError> {
         for runner in self.shared.runners.iter().filter(|runner| runner.state().is_active) {
             let leads = runner.state().is_in_first_run()
@@ -221,8 +222,9 @@ impl Ticker {
         Ok(())
     }
 
-    /// A first run that this process leads is over when every instance has reached the head that it had when the run began,
-    /// whatever has come since; only what waits for a person does not count.
+    /// Ends first runs that this process leads. A first run is over when every instance has reached the head that it
+    /// had when the run began. Events that came later do not matter, and an instance that waits for a person does not
+    /// count.
     fn end_first_runs(&mut self) -> Result<(), Error> {
         let shared = Arc::clone(&self.shared);
         self.first_runs.retain(|at, run| shared.runners.get(*at).is_some_and(|runner| run.is_of(runner)));
@@ -232,7 +234,7 @@ impl Ticker {
                 shared.request_tick();
             }
             if run.is_over() {
-                // It may have been reset since the builds were looked at.
+                // The projection may have been reset since the builds were looked at.
                 shared.look_at_builds()?;
                 if run.is_of(runner) {
                     self.succeed(runner)?;
@@ -242,7 +244,7 @@ impl Ticker {
         Ok(())
     }
 
-    /// The event bears a push key, so that a process that dies here does not announce it twice.
+    /// Records the success with an event. The event has a push key, so that no process announces the success twice.
     fn succeed(&self, runner: &Runner) -> Result<(), Error> {
         let key = &runner.handler.inner.key;
         let event = NewEvent::raw("", "system", "SYSTEM", "system.projections.scheduler.succeeded")
@@ -254,7 +256,7 @@ impl Ticker {
         let is_recorded = self.shared.stores.leases.succeed(key, self.shared.id)?;
         runner.change(|state| state.leads = false);
         if !is_recorded {
-            // Another process leads, or has succeeded; the next tick sees.
+            // Another process leads, or has succeeded. The next tick sees that.
             return Ok(());
         }
         runner.change(|state| state.has_succeeded = true);
@@ -270,7 +272,7 @@ impl Ticker {
     }
 }
 
-/// After a reset the success is another one.
+/// A success after a reset has another key.
 fn push_key(runner: &Runner) -> String {
     let key = runner.key();
     match runner.state().resets {

@@ -1,10 +1,11 @@
-//! Readers see a version that no living engine runs: its code was rolled back, or a newer version was deployed again.
+//! Handles readers that see a version which no living engine runs: its code was rolled back, or a newer version was
+//! deployed again.
 //!
-//! What the engines alive keep current then is not what readers see. With
+//! Readers then see nothing of what the living engines keep current. With
 //! [`auto_switch`](crate::EngineConfig::auto_switch) the version of the newest engine takes the place of the live one,
-//! once nobody has run the live version for as long as a lease: a restart of a process or of the database moves no
-//! reader. While anybody runs what readers see, it stays, whatever other versions are alive. A person who went back
-//! to a version as of where it stood has decided.
+//! once no engine has run the live version for the length of a lease. So a restart of a process or of the database
+//! moves no reader. While any engine runs what readers see, that version stays live, whatever other versions run. If a
+//! person went back to a version that no longer moves, that decision stands.
 
 use std::time::{Duration, Instant};
 
@@ -16,15 +17,15 @@ use crate::error::{OperateError, StoreError, chain};
 use crate::failure::By;
 use crate::lease::Member;
 
-/// The longest wait between two requests for a switch that does not come about.
+/// The longest wait between two requests for a switch that does not happen.
 pub(super) const LONGEST: Duration = Duration::from_hours(1);
 
-/// The last commands among which the one is that brought the live version before the readers.
+/// How many of the last commands are searched for the one that made the live version live.
 const LAST: usize = 50;
 
-/// Who runs what readers see.
+/// Which engines run what readers see.
 enum Feeding {
-    /// It is not known who is alive.
+    /// Nobody knows which engines are alive.
     Unknown,
     Somebody,
     /// The engine of the projection that was started last runs this version.
@@ -33,14 +34,14 @@ enum Feeding {
     },
 }
 
-/// What becomes of it.
+/// What happens to what readers see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
-    /// The own version is being built, and takes the place of the live one.
+    /// The version of this engine is being built, and then takes the place of the live one.
     Built,
-    /// The own version takes its place by itself.
+    /// The version of this engine takes its place without a command of a person.
     Own,
-    /// That of another engine does.
+    /// The version of another engine takes its place.
     Newest(u32),
     /// A person has to act.
     Person,
@@ -53,15 +54,14 @@ impl Shared {
         runner.unfed.lock().as_ref().map(|unfed| unfed.reason.clone())
     }
 
-    /// While nobody runs what readers see, there is something to look at though nothing is pushed.
+    /// Asks for a tick while no engine runs what readers see: there is something to do even if nothing is pushed.
     pub(crate) fn tick_if_unfed(&self) {
         if self.runners.iter().any(|runner| runner.unfed.lock().is_some()) {
             self.request_tick();
         }
     }
 
-    /// Takes in whether anybody runs what readers see; brings the own version before them where that is this engine's
-    /// to do.
+    /// Takes in whether any engine runs what readers see. If it is this engine's turn, it makes its own version live.
     pub(crate) fn mind_readers(&self, runner: &Runner, own: &Build, live: &Build) {
         let feeding = self.feeding(runner, live).unwrap_or_else(|error| {
             log::warn!("{}; the next tick looks again", chain(&error));
@@ -105,7 +105,8 @@ impl Shared {
         *runner.unfed.lock() = Some(unfed);
     }
 
-    /// By who was alive at the last heartbeat; that nobody does is asked of the database, which may know more by now.
+    /// Judges by the engines that were alive at the last heartbeat. Before it says that none runs the version, it asks
+    /// the database, which may know more by now.
     fn feeding(&self, runner: &Runner, live: &Build) -> Result<Feeding, StoreError> {
         if live.key == *runner.key() {
             return Ok(Feeding::Somebody);
@@ -117,7 +118,7 @@ impl Shared {
         }
     }
 
-    /// Ids of processes grow with the time of their start.
+    /// Process ids grow with the time of their start.
     fn feeding_among(&self, members: &[Member], runner: &Runner, live: &Build) -> Feeding {
         if !members.iter().any(|member| member.process == self.id) {
             return Feeding::Unknown;
@@ -133,20 +134,21 @@ impl Shared {
         versions.into_iter().max().map_or(Feeding::Unknown, |(_, newest)| Feeding::Nobody { newest })
     }
 
-    /// True when the last command that moved readers said that they may see a version as of where it stands, or that
-    /// they are to wait for a person.
+    /// True when a person decided what readers see: the last command that moved readers allowed a version that no
+    /// longer moves, or told them to wait for a person.
     fn is_chosen(&self, projection: &str) -> Result<bool, StoreError> {
         let last = self.stores.models.commands().commands(Some(projection), LAST)?;
         Ok(last.iter().filter(|asked| asked.state == CommandState::Done).find_map(choice).unwrap_or(false))
     }
 
-    /// All engines of the version may ask; one of them is heard. The engine that carries it out looks again at who is alive.
+    /// Asks for the switch. All engines of the version may ask, and one of them is heard. The engine that carries it
+    /// out checks again which engines are alive.
     fn ask_for_readers(&self, runner: &Runner, own: &Build, live: &Build) {
         let why = format!(
             "readers see version {}, which no living engine runs; version {} is in the code of {}",
             live.key.version, own.key.version, self.config.name
         );
-        // The live one stands still: there is nothing to compare with.
+        // The live build stands still, so there is nothing to compare with.
         let options = RebuildOptions { compare: false, unless_live: true, ..RebuildOptions::default() };
         let command = NewCommand {
             projection: runner.name().to_owned(),
@@ -162,10 +164,10 @@ impl Shared {
     }
 }
 
-/// Who asks for what engines do by themselves.
+/// The name under which engines ask for what they do without a person.
 pub(crate) const ITSELF: &str = "readside";
 
-/// Whether a command left what readers see to a person; `None` when it moves no reader.
+/// Whether a command left it to a person what readers see. `None` when the command moves no reader.
 fn choice(asked: &CommandRecord) -> Option<bool> {
     match &asked.command {
         AdminCommand::Back { stale, .. } => Some(*stale),
@@ -251,7 +253,7 @@ mod tests {
         assert_eq!(told, [0, 60, 120, 180]);
     }
 
-    // Contract: L11: each case says what becomes of it, or names the command to run.
+    // Contract: L11: each case says what happens next, or names the command to run.
     #[test]
     fn every_case_has_its_words() {
         let cases = [

@@ -1,4 +1,4 @@
-//! Watching read models: what a service asks for, and the thread that sees what this process did not do itself.
+//! Watching read models: the calls of a service, and the thread that notices changes by other processes.
 
 use std::time::{Duration, Instant};
 
@@ -7,10 +7,10 @@ use crate::engine::run::state::Shared;
 use crate::engine::watch::changes::{Changes, WatchMark};
 use crate::error::{WatchError, chain};
 
-/// Between two looks, while somebody watches.
+/// The time between two looks while somebody watches.
 const EVERY: Duration = Duration::from_millis(100);
 
-/// A look takes this share of the time at most.
+/// A look takes at most this share of the time.
 const SHARE: u32 = 5;
 
 /// One look, then the wait for the next one.
@@ -26,12 +26,12 @@ pub(crate) fn tick(shared: &Shared) {
 }
 
 impl Engine {
-    /// Tells which rows of a read model change in an instance, so that whoever shows them reads them again. Changes are told
-    /// after their commit. Those of this process name keys; of those of other processes it is told within about 100 ms up to
-    /// which position they go ([`Rows::Anew`](crate::watch::Rows::Anew)). Nothing is told of a build that readers do not see;
-    /// the switch to it is one `Anew`.
+    /// Tells which rows of a read model change in an instance, so that a client that shows them can read them again. It
+    /// tells of a change after its commit. Changes of this process name keys. Changes of other processes arrive within
+    /// about 100 ms and name only the position that they reach ([`Rows::Anew`](crate::watch::Rows::Anew)). A watch does
+    /// not cover builds that readers do not see; the switch to one is a single `Anew`.
     ///
-    /// What is read after this call has every event up to [`Changes::mark`]. At most 10,000 watch at once.
+    /// A read after this call has every event up to [`Changes::mark`]. At most 10,000 watches exist at once.
     ///
     /// # Examples
     /// ```
@@ -63,9 +63,9 @@ impl Engine {
         self.shared().watch(projection, instance, None)
     }
 
-    /// As [`watch`](Self::watch), and goes on at a mark: what changed since then comes first. Where that is not known any
-    /// more, the first change is [`Rows::Anew`](crate::watch::Rows::Anew). It is known for a minute after the last one who
-    /// watched the same has gone, and no further back than 64 changes.
+    /// As [`watch`](Self::watch), but goes on at a mark: the changes since then come first. If they are no longer
+    /// known, the first change is [`Rows::Anew`](crate::watch::Rows::Anew). The engine remembers at most 64 changes,
+    /// and keeps them for a minute after the last watch of the same read model and instance has ended.
     ///
     /// # Examples
     /// ```

@@ -1,4 +1,4 @@
-//! What those hold who watch: a bounded queue of changes.
+//! What a watcher holds: a bounded queue of changes.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -11,19 +11,19 @@ use crate::clock;
 use crate::sync::{Condvar, Mutex};
 use crate::value::Value;
 
-/// Changes that wait to be taken, at most.
+/// The most changes that wait to be taken.
 pub(crate) const MOST: usize = 64;
 
-/// Keys in these, at most; those of one change may be more.
+/// The most keys in waiting changes. A single change may have more.
 pub(crate) const MOST_KEYS: usize = 1_000;
 
-/// The longest that one call waits, even if it was asked to wait without end.
+/// The longest time that one call waits, even if it was asked to wait without end.
 const LONGEST_WAIT: Duration = Duration::from_hours(24);
 
 /// How far a client has watched. [`Engine::watch_from`](crate::Engine::watch_from) goes on from there.
 ///
-/// Its text is what clients of `GET /changes` get as the id of an event. A mark is good in the process that gave it, and as
-/// long as the rows were only changed by events since then. Any other has one read all anew.
+/// Clients of `GET /changes` get its text as the id of an event. A mark is valid only in the process that gave it, and
+/// only while nothing but events changes the rows. With any other mark a client reads everything again.
 ///
 /// # Examples
 /// ```
@@ -35,14 +35,14 @@ const LONGEST_WAIT: Duration = Duration::from_hours(24);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WatchMark {
     pub(crate) position: i64,
-    /// Which uninterrupted run of changes it belongs to.
+    /// The unbroken sequence of changes that it belongs to.
     pub(crate) era: u64,
-    /// Who counts the eras.
+    /// The hub that counts the eras.
     pub(crate) hub: u64,
 }
 
 impl WatchMark {
-    /// One that nobody gave.
+    /// A mark that no hub gave.
     #[cfg_attr(not(feature = "serve"), allow(dead_code, reason = "for clients"))]
     pub(crate) const NONE: Self = Self { position: 0, era: 0, hub: 0 };
 
@@ -83,25 +83,25 @@ impl FromStr for WatchMark {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct LiveChange {
-    /// Every event up to here is in the rows that one reads from now on.
+    /// Every event up to here is in the rows that a client reads from now on.
     pub position: i64,
     /// Which rows changed since the change before.
     pub rows: Rows,
-    /// To go on from here.
+    /// The mark to go on from.
     pub mark: WatchMark,
 }
 
 /// Which rows changed.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Rows {
-    /// Rows of these tables, and no others. It is empty where events changed none.
+    /// Rows of these tables, and no others. The list is empty when the events changed no rows.
     Known(Arc<[ChangedRows]>),
-    /// Any: another process did the work, more happened than was remembered, or the read model was exchanged. Read all anew
-    /// that you show.
+    /// Any rows: another process did the work, more happened than the hub remembers, or the read model was exchanged.
+    /// Read again everything that you show.
     Anew,
 }
 
-/// Rows of a table that changed.
+/// The rows of a table that changed.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct ChangedRows {
@@ -109,13 +109,13 @@ pub struct ChangedRows {
     pub table: String,
     /// The columns of its primary key, without the instance.
     pub columns: Vec<String>,
-    /// The keys of rows that came, changed or went, each by these columns: at most 256. None where any row may have changed,
-    /// as by conditions that do not name keys. A row that is named may be as it was.
+    /// The keys of rows that were added, changed or removed, each in the order of these columns: at most 256. `None`
+    /// when any row may have changed, for example after conditions that name no keys. A named row may be unchanged.
     pub keys: Option<Vec<Vec<Value>>>,
 }
 
 impl ChangedRows {
-    /// The keys as JSON objects, by column; null where any row may have changed.
+    /// The keys as JSON objects, by column. It is null when any row may have changed.
     ///
     /// # Examples
     /// ```
@@ -147,7 +147,7 @@ impl ChangedRows {
 }
 
 impl LiveChange {
-    /// How many keys it holds: the part of it that may be large.
+    /// How many keys the change holds. They are the part of it that may be large.
     pub(crate) fn keys(&self) -> usize {
         let of = |rows: &ChangedRows| rows.keys.as_ref().map_or(0, Vec::len);
         match &self.rows {
@@ -157,7 +157,7 @@ impl LiveChange {
     }
 }
 
-/// Keys of all of these.
+/// The number of keys in all of these changes.
 pub(crate) fn keys_of<'c>(changes: impl IntoIterator<Item = &'c LiveChange>) -> usize {
     changes.into_iter().map(LiveChange::keys).sum()
 }
@@ -199,7 +199,7 @@ struct Queued {
     ended: Option<WatchEnd>,
 }
 
-/// What lies between the hub and one who watches.
+/// The queue between the hub and one watcher.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     queued: Mutex<Queued>,
@@ -207,7 +207,8 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    /// Never waits. When the queue is full, one notice takes the place of all it holds: read everything again.
+    /// Adds a change; it never waits. If the queue is full, one notice replaces all that it holds: read everything
+    /// again.
     pub(crate) fn put(&self, change: &LiveChange) {
         let mut queued = self.queued.lock();
         let has_room = queued.changes.len() < MOST && keys_of(&queued.changes) + change.keys() <= MOST_KEYS;
@@ -243,9 +244,11 @@ impl Queue {
     }
 }
 
-/// Changes of a read model in one instance, see [`Engine::watch`](crate::Engine::watch). Dropping it ends that.
+/// The changes of a read model in one instance, see [`Engine::watch`](crate::Engine::watch). Dropping it ends the
+/// watch.
 ///
-/// It holds up to 64 changes with 1,000 keys. A client that takes them too slowly gets one [`Rows::Anew`] in place of them; the engine never waits.
+/// It holds up to 64 changes with 1,000 keys. If a client takes them too slowly, one [`Rows::Anew`] replaces them. The
+/// engine never waits.
 #[must_use = "dropping it ends the watch"]
 pub struct Changes {
     pub(crate) queue: Arc<Queue>,
@@ -253,13 +256,13 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// Where the watch began: what one reads from now on has every event up to there, and all later changes are told.
+    /// Where the watch began: a read from now on has every event up to there, and the watch tells all later changes.
     #[must_use]
     pub fn mark(&self) -> WatchMark {
         self.mark
     }
 
-    /// Waits this long at most for the next change. `None` when none came, or when the watch [is over](Self::is_over).
+    /// Waits at most this long for the next change. `None` when none came, or when the watch [is over](Self::is_over).
     #[must_use = "what was taken is not told again"]
     pub fn recv_timeout(&self, timeout: Duration) -> Option<LiveChange> {
         self.take(clock::deadline(timeout.min(LONGEST_WAIT)))
@@ -322,7 +325,7 @@ mod tests {
         LiveChange { position, rows: Rows::Known(Arc::new([])), mark: WatchMark { position, era: 1, hub: 2 } }
     }
 
-    // Contract: S6: whoever is slow has one word to read, which says up to where.
+    // Contract: S6: a slow client gets a single notice, which says up to where it has to read.
     #[test]
     fn a_full_queue_becomes_one_word() {
         let queue = Arc::new(Queue::default());
@@ -342,7 +345,7 @@ mod tests {
         assert!(changes.recv_timeout(LONGEST_WAIT).is_none() && changes.is_over());
     }
 
-    // Contract: S6, L9: few changes with many keys are as much as many with few.
+    // Contract: S6, L9: a few changes with many keys count as much as many changes with few keys.
     #[test]
     fn a_queue_holds_so_many_keys() {
         let queue = Arc::new(Queue::default());

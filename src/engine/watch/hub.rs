@@ -1,9 +1,9 @@
-//! Who watches what, and how far each was told.
+//! Which clients watch what, and how far each was told.
 //!
-//! Commits of this process tell which rows they changed. Everything else shows in the states of the live build, which
-//! one thread looks at while somebody watches: a checkpoint that moved although nobody told of it, one that was set
-//! back, rows that were changed below it, another build. Then the hub sends one notice: read everything again. That is
-//! always right, so the hub sends it in every case of doubt.
+//! Commits of this process tell which rows they changed. Everything else shows in the states of the live build. One
+//! thread looks at these states while somebody watches, and finds: a checkpoint that moved without a report, one that
+//! was set back, rows that were changed below it, or another build. Then the hub sends one notice: read everything
+//! again. That is always right, so the hub sends it in every case of doubt.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -19,23 +19,23 @@ use crate::state::{ProjectionKey, State};
 use crate::store::ProjectionStore;
 use crate::sync::{Condvar, Mutex};
 
-/// The most watches at a time, and the most instances that are watched.
+/// The most watches at a time, and the most watched instances.
 const MOST: usize = 10_000;
 
 /// How long the hub remembers changes after the last watch has ended, so that a client that comes back can go on.
 const LINGER: Duration = Duration::from_mins(1);
 
-/// The longest sleep of the thread that looks, while nobody watches.
+/// The longest sleep of the looking thread while nobody watches.
 const NAP: Duration = Duration::from_secs(1);
 
-/// Instances of which the states are read at once.
+/// The number of instances whose states are read at once.
 const PAGE: usize = 1000;
 
 /// A build that readers see, from one switch or reset to the next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct LiveBuild {
     key: ProjectionKey,
-    /// A switch within a version exchanges the names of builds; this one does not go along.
+    /// The last switch. A switch within a version exchanges the names of builds, but not this id.
     command: Option<Uuid>,
     resets: i64,
 }
@@ -47,7 +47,7 @@ impl LiveBuild {
     }
 }
 
-/// What those who watch were told of: what one reads from there on.
+/// How far the watchers were told. A read now has every event up to there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Seen {
     position: i64,
@@ -61,18 +61,18 @@ impl From<&State> for Seen {
     }
 }
 
-/// A read model in one instance that somebody watches, or did not long ago.
+/// A read model in one instance that somebody watches, or watched not long ago.
 #[derive(Debug)]
 struct Pair {
-    /// None until it was read.
+    /// `None` until it is read.
     known: Option<(LiveBuild, Seen)>,
     era: u64,
-    /// The last changes of this era; each goes on where the one before ended.
+    /// The last changes of this era. Each one continues where the one before it ended.
     last: VecDeque<(i64, LiveChange)>,
     queues: Vec<Arc<Queue>>,
     /// Since when nobody watches.
     left: Option<Instant>,
-    /// Transactions of this process that may change it, and how many there were.
+    /// The transactions of this process that may change it and are under way, and how many there were in all.
     flights: usize,
     flown: u64,
 }
@@ -93,7 +93,7 @@ impl Pair {
         }
     }
 
-    /// The changes behind a mark; none where they are not known.
+    /// The changes after a mark. `None` when they are not known.
     fn since(&self, mark: &WatchMark, hub: u64, position: i64) -> Option<Vec<LiveChange>> {
         if mark.hub != hub || mark.era != self.era || mark.position > position {
             return None;
@@ -107,7 +107,7 @@ impl Pair {
 
 #[derive(Debug, Default)]
 struct Watched {
-    /// By projection and instance.
+    /// The pairs by projection and instance.
     pairs: HashMap<Arc<str>, HashMap<Arc<str>, Pair>>,
     eras: u64,
     closed: bool,
@@ -127,7 +127,7 @@ impl Watched {
         self.pairs.values_mut().flat_map(HashMap::values_mut)
     }
 
-    /// Forgets what nobody has watched for so long.
+    /// Forgets what nobody has watched for this long.
     fn clean(&mut self, linger: Duration) {
         for pairs in self.pairs.values_mut() {
             pairs.retain(|_, pair| {
@@ -148,11 +148,11 @@ impl Watched {
 /// What a transaction did to one instance.
 #[derive(Debug)]
 pub(crate) struct Landed {
-    /// The checkpoint that it found; none where another one may have moved it meanwhile.
+    /// The checkpoint that it found. `None` when another transaction may have moved it in the meantime.
     pub(crate) from: Option<i64>,
     pub(crate) position: i64,
     pub(crate) event: Option<Uuid>,
-    /// As the state said under the lock.
+    /// How often its rows were changed without moving the checkpoint, as the locked state row says.
     pub(crate) anew: i64,
 }
 
@@ -160,7 +160,7 @@ pub(crate) struct Landed {
 #[derive(Debug)]
 pub(crate) struct Hub {
     id: u64,
-    /// True while anything is watched: all that a transaction looks at where nothing is.
+    /// True while anything is watched. While it is false, a transaction looks at nothing else.
     is_on: AtomicBool,
     watched: Mutex<Watched>,
     changed: Condvar,
@@ -173,7 +173,7 @@ impl Default for Hub {
     }
 }
 
-/// A transaction that may change what is watched. While it is under way nothing is concluded from the states.
+/// A transaction that may change what is watched. While it is under way, the hub concludes nothing from the states.
 #[derive(Debug)]
 pub(crate) struct Flight<'h> {
     hub: &'h Hub,
@@ -205,7 +205,7 @@ impl Drop for Flight<'_> {
 }
 
 impl Hub {
-    /// Before a transaction on these instances: none where nobody watches any of them.
+    /// Called before a transaction on these instances. `None` when nobody watches any of them.
     pub(crate) fn begin<'h>(&'h self, projection: &'h str, instances: &[Arc<str>]) -> Option<Flight<'h>> {
         if !self.is_on.load(Ordering::Acquire) {
             return None;
@@ -223,7 +223,7 @@ impl Hub {
         if found.is_empty() {
             return None;
         }
-        // Not made before: its end takes the lock, which is held here.
+        // This must not be made earlier: its drop takes the lock, which is held here.
         Some(Flight { hub: self, projection, instances: found })
     }
 
@@ -245,7 +245,7 @@ impl Hub {
         }
     }
 
-    /// Nobody knows which rows changed: there is one word, and nothing from before it is gone on with.
+    /// Nobody knows which rows changed. So this sends one notice, and forgets the changes before it.
     fn renew(&self, watched: &mut Watched, projection: &str, instance: &str, build: LiveBuild, seen: Seen) {
         let era = watched.next_era();
         let Some(pair) = watched.pair(projection, instance) else { return };
@@ -256,7 +256,7 @@ impl Hub {
         pair.tell(seen.position, LiveChange { position: seen.position, rows: Rows::Anew, mark });
     }
 
-    /// Begins a watch; from a mark, where what came behind it is known.
+    /// Begins a watch. With a mark it goes on from there, if the changes after the mark are known.
     pub(crate) fn watch(
         &self,
         models: &dyn ProjectionStore,
@@ -272,7 +272,7 @@ impl Hub {
             let era = watched.next_era();
             let pairs = watched.pairs.entry(Arc::clone(&name)).or_default();
             let pair = pairs.entry(Arc::clone(&of)).or_insert_with(|| Pair::new(era));
-            // From now on it stays, and is told.
+            // From now on the pair stays, and the client is told.
             pair.queues.push(Arc::clone(&queue));
             self.is_on.store(true, Ordering::Release);
         }
@@ -296,8 +296,8 @@ impl Hub {
         if count(watched) < MOST { Ok(()) } else { Err(WatchError::TooMany { most: MOST }) }
     }
 
-    /// Reads where the pair stands, unless that is known, and says where the watch begins. What was missed since the mark is
-    /// in the queue then.
+    /// Reads how far the pair is, unless that is known, and returns where the watch begins. The queue then holds what
+    /// was missed since the mark.
     fn settle(
         &self,
         models: &dyn ProjectionStore,
@@ -323,7 +323,7 @@ impl Hub {
         };
         let position = pair.known.as_ref().map_or(0, |(_, seen)| seen.position);
         let now = WatchMark { position, era: pair.era, hub: id };
-        // What came while it was read is part of what is said now.
+        // Changes that arrived during the read are part of what this reports now.
         queue.clear();
         let Some(mark) = mark else { return Ok(now) };
         match pair.since(mark, id, position) {
@@ -333,7 +333,7 @@ impl Hub {
         Ok(now)
     }
 
-    /// Waits until anything is watched, for a while; true when something is.
+    /// Waits for a while until anything is watched. Returns true when something is.
     pub(crate) fn is_watched(&self) -> bool {
         let mut watched = self.watched.lock();
         if watched.pairs.is_empty() && !watched.closed {
@@ -342,7 +342,7 @@ impl Hub {
         !watched.closed && !watched.pairs.is_empty()
     }
 
-    /// Looks at the states of what is watched.
+    /// Looks at the states of the watched instances.
     pub(crate) fn look(&self, models: &dyn ProjectionStore) -> Result<(), StoreError> {
         let asked = self.asked();
         if asked.is_empty() {
@@ -392,13 +392,14 @@ impl Hub {
         let Some(pair) = watched.pair(projection, instance) else { return };
         let is_quiet = pair.flights == 0 && pair.flown == flown;
         let Some((build, seen)) = &pair.known else { return };
-        // A transaction of this process tells of itself, also that something was different before it.
+        // A transaction of this process reports its own changes. It also notices when something was different before
+        // it.
         if *build != *live || (is_quiet && *seen != found) {
             self.renew(&mut watched, projection, instance, live.clone(), found);
         }
     }
 
-    /// Ends all watches, for good.
+    /// Ends all watches for good.
     pub(crate) fn close(&self) {
         let mut watched = self.watched.lock();
         watched.closed = true;
@@ -418,7 +419,7 @@ mod tests {
         ProjectionKey { name: "p".into(), version: 1 }
     }
 
-    /// A hub in which somebody watches an instance that stands at this position.
+    /// A hub in which somebody watches an instance at this position.
     fn watched(position: i64) -> (Hub, Changes) {
         let (hub, queue) = (Hub::default(), Arc::new(Queue::default()));
         let live = LiveBuild { key: key(), command: None, resets: 0 };
@@ -445,7 +446,7 @@ mod tests {
         std::iter::from_fn(|| changes.try_recv()).map(|change| (change.position, change.rows != Rows::Anew)).collect()
     }
 
-    // Contract: S6: where nobody watches, a transaction does not even take the lock.
+    // Contract: S6: when nobody watches, a transaction does not even take the lock.
     #[test]
     fn nobody_who_watches_costs_nothing() {
         let hub = Hub::default();
@@ -524,7 +525,7 @@ mod tests {
         hub.take_in("p", "a", &live, seen(4), flown(&hub));
         hub.take_in("p", "a", &live, seen(4), flown(&hub));
         assert_eq!(told(&changes), [(4, false)], "nobody told of it");
-        // Another build is one, whatever is under way.
+        // Another build counts as a change, whatever is under way.
         let flight = hub.begin("p", &["a".into()]).unwrap();
         hub.take_in("p", "a", &LiveBuild { resets: 1, ..live }, seen(4), 0);
         drop(flight);

@@ -1,7 +1,7 @@
-//! Live changes: which rows a commit changed, told to those who watch.
+//! Live changes: tells watchers which rows a commit changed.
 //!
-//! `touched` finds the keys in the statements, `hub` knows who watches what and how far each was told, `changes` is what
-//! watchers hold. Where nobody watches, a transaction costs one look at a flag.
+//! `touched` finds the keys in the statements, `hub` knows who watches what and how far each was told, and `changes` is
+//! what watchers hold. While nobody watches, a transaction costs one look at a flag.
 
 pub(crate) mod changes;
 pub(crate) mod hub;

@@ -1,4 +1,4 @@
-//! Which rows statements change, as the statements themselves say: nothing is read for that.
+//! Which rows statements change, according to the statements alone. Nothing is read for that.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -9,19 +9,19 @@ use crate::statement::{Assignment, Change, Condition, Name, Origin, Source, Stat
 use crate::table::Table;
 use crate::value::Value;
 
-/// Keys of one table that are told; where there are more, any row may have changed.
+/// The most keys of one table that are told. With more of them, any row may have changed.
 const MOST: usize = 256;
 
 type Key = Vec<Value>;
 
-/// Rows of the tables of a projection, by the place of the table.
+/// Rows of the tables of a projection, by the index of the table.
 #[derive(Debug)]
 pub(crate) struct Touched<'p> {
     tables: &'p [Table],
     rows: BTreeMap<usize, Keys>,
 }
 
-/// None where any row may have changed.
+/// `None` when any row may have changed.
 #[derive(Debug)]
 struct Keys(Option<(Vec<Key>, HashSet<String>)>);
 
@@ -61,7 +61,7 @@ impl<'p> Touched<'p> {
                 self.note(table.as_ref(), |table| Some(vec![inserted(table, values)?]));
             }
             Statement::Upsert { table, conflict, values } => self.note(table.as_ref(), |table| {
-                // What another key finds may have any primary key.
+                // A row that is found by another key may have any primary key.
                 let is_own = table.primary_key.iter().all(|column| conflict.iter().any(|name| name == column));
                 is_own.then(|| inserted(table, values).map(|key| vec![key])).flatten()
             }),
@@ -94,10 +94,10 @@ impl<'p> Touched<'p> {
         self.tables.iter().enumerate().find(|(_, table)| std::ptr::eq(*table, found))
     }
 
-    /// Adds the keys of a table that a statement names; any, where it names none.
+    /// Adds the keys that a statement names in a table. If it names none, any row may have changed.
     fn note(&mut self, name: Option<&Name>, keys: impl Fn(&Table) -> Option<Vec<Key>>) {
         let Some((at, table)) = self.find(name) else { return };
-        // Of rows without a key nobody can tell which.
+        // Nobody can tell which rows of a table without a key changed.
         match keys(table).filter(|_| !table.primary_key.is_empty()) {
             None => self.any(at),
             Some(keys) => {
@@ -109,7 +109,7 @@ impl<'p> Touched<'p> {
         }
     }
 
-    /// Rows of tables that refer to this one go with its rows, and those that refer to them.
+    /// Adds rows of tables that refer to this one: they are deleted with its rows, and so are those that refer to them.
     fn cascade(&mut self, name: Option<&Name>, does: impl Fn(&Table) -> bool) {
         let Some((at, table)) = self.find(name).filter(|(_, table)| does(table)) else { return };
         let mut todo = vec![(at, table)];
@@ -130,7 +130,7 @@ impl<'p> Touched<'p> {
     }
 }
 
-/// The key that these values name in full.
+/// The key, if these values name all of it.
 fn inserted(table: &Table, values: &[Assignment]) -> Option<Key> {
     let value = |column: &String| {
         let value = values.iter().find(|value| value.column == *column)?;
@@ -163,7 +163,7 @@ fn named(table: &Table, conditions: &[Condition]) -> Option<Vec<Key>> {
     Some(keys)
 }
 
-/// The keys that an update finds, and those that it makes of them.
+/// The keys that an update finds, and those that it turns them into.
 fn updated(table: &Table, values: &[Assignment], conditions: &[Condition]) -> Option<Vec<Key>> {
     let mut keys = named(table, conditions)?;
     let mut made = keys.clone();
@@ -176,7 +176,7 @@ fn updated(table: &Table, values: &[Assignment], conditions: &[Condition]) -> Op
     Some(keys)
 }
 
-/// The key of a row that is copied, where values or conditions say each of its columns.
+/// The key of a copied row, if values or conditions name each of its columns.
 fn copied(table: &Table, to: &[Name], from: &[Source], conditions: &[Condition]) -> Option<Vec<Key>> {
     let value = |column: &String| {
         let (_, source) = to.iter().zip(from).find(|(name, _)| *name == column)?;
@@ -218,7 +218,7 @@ mod tests {
         touched.rows().iter().map(|rows| (rows.table.clone(), rows.keys_json())).collect()
     }
 
-    // Contract: S6: rows of the table itself go with one that they refer to.
+    // Contract: S6: a deleted row takes the rows of the same table along that refer to it.
     #[test]
     fn a_row_takes_rows_of_its_own_table_along() {
         let nodes = Table::new("nodes").column(text("id")).column(text("parent").nullable()).primary_key(["id"]);
@@ -283,7 +283,7 @@ mod tests {
         }
     }
 
-    // Contract: S6, L9: each key once, and not more of them than are of use.
+    // Contract: S6, L9: each key is told once, and no more keys than are useful.
     #[test]
     fn keys_are_told_once_and_are_bounded() {
         let row = |n: usize| upsert(["id"], [set("id", format!("{n}")), increment("n", 1)]);

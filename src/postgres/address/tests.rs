@@ -83,7 +83,7 @@ fn what_cannot_be_kept_is_named() {
     }
 }
 
-// Without TLS, what needs it is refused when the string is read; a custom connector speaks it.
+// Without TLS, settings that need it are refused when the string is read. A custom connector makes them possible.
 #[test]
 fn tls_is_refused_where_nobody_speaks_it() {
     for text in
@@ -102,7 +102,7 @@ fn tls_is_refused_where_nobody_speaks_it() {
     assert!(chain(&error).contains("`sslcert` is not supported here: PostgresOptions::connector decides that"));
 }
 
-// Contract: O4: what goes in plain text to another machine is told, unless it is meant so.
+// Contract: O4: a log line warns about plain text to another machine, unless the string asks for plain text.
 #[test]
 fn a_link_in_plain_text_to_another_machine_is_told() {
     let told = |text: &str, ip: Option<&str>, cover, speaks_tls| {
@@ -131,7 +131,7 @@ fn a_link_in_plain_text_to_another_machine_is_told() {
     }
 }
 
-// As libpq has it: first the string, then its service, then the variables.
+// As in libpq: the string comes first, then its service, then the environment variables.
 #[test]
 fn what_the_string_does_not_say_comes_from_its_service_and_then_from_variables() {
     let folder = tempfile::tempdir().unwrap();
@@ -164,13 +164,14 @@ fn what_the_string_does_not_say_comes_from_its_service_and_then_from_variables()
     ] {
         assert_eq!(read(text), wanted, "{text}");
     }
-    // What the string says to be empty is not asked for elsewhere.
+    // A keyword with an empty value in the string is not looked up elsewhere.
     assert!(!read("host='' dbname=db").0.starts_with("v:"));
 }
 
 const MARK: &str = "zQ7x";
 
-/// What stands around the mark in a password: all that has a meaning somewhere in a connection string.
+/// The text around the mark in a password. It uses every character that has a meaning somewhere in a connection
+/// string.
 fn around() -> impl Strategy<Value = String> {
     proptest::collection::vec(proptest::sample::select("aé@:/?#%[]',=&\\ .-_+;\"1".chars().collect::<Vec<_>>()), 0..5)
         .prop_map(|letters| letters.into_iter().collect())
@@ -180,7 +181,7 @@ fn encoded(text: &str) -> String {
     text.bytes().fold(String::new(), |text, byte| format!("{text}%{byte:02X}"))
 }
 
-/// A connection string with this password, written as it should be or as people do.
+/// A connection string with this password, in a correct form or in a wrong one that people write.
 fn written(form: usize, password: &str) -> String {
     match form {
         0 => format!("postgres://ada:{password}@host:5432/db"),
@@ -194,9 +195,9 @@ fn written(form: usize, password: &str) -> String {
     }
 }
 
-/// One slip: a letter that is left out, doubled, in the other case, or another one in its place. The mark stays.
+/// Makes one slip: a letter is left out, doubled, changed in case, or replaced. The mark stays.
 ///
-/// So does the @ that ends a password with an @ of its own: without it, the string names another host, and nobody can
+/// If the password has an @, the @ that ends it stays too. Without it the string names another host, and nobody can
 /// tell that it was meant otherwise.
 fn slipped(text: &str, at: usize, kind: usize) -> String {
     let mut letters: Vec<char> = text.chars().collect();
@@ -224,7 +225,7 @@ fn slipped(text: &str, at: usize, kind: usize) -> String {
     letters.into_iter().collect()
 }
 
-/// A : in place of the / makes a user of the host, and a host of what follows the @ of the password.
+/// With a : in place of the /, the host becomes a user, and what follows the @ of the password becomes a host.
 #[test]
 fn a_password_among_parameters_is_no_host() {
     for text in [
@@ -240,7 +241,7 @@ fn a_password_among_parameters_is_no_host() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever slip a connection string has, nothing that is said of it holds the password, and it is no file.
+    /// Whatever slip a connection string has, no message about it holds the password, and it is not taken for a file.
     #[test]
     fn no_part_of_a_password_is_shown(
         (before, behind) in (around(), around()), form in 0usize..8, at in 0usize..200, kind in 0usize..8,
@@ -254,7 +255,7 @@ proptest! {
         prop_assert!(!shown.contains(MARK), "{}: {}", text, shown);
     }
 
-    /// What is written as it should be is read, with this password.
+    /// A correct string is read with exactly this password.
     #[test]
     fn a_password_is_read_as_it_was_written(password in "\\PC{1,20}") {
         let user = |address: &Address| address.config.get_user().map(str::to_owned);
@@ -269,7 +270,7 @@ proptest! {
         }
     }
 
-    /// No text is too odd.
+    /// No text makes the parser panic.
     #[test]
     fn any_text_is_read_or_refused(text in "\\PC{0,40}", begin in "(|postgres://|host=|password='|postgres://a:b@)") {
         let text = format!("{begin}{text}");

@@ -1,14 +1,15 @@
 //! The queries of PostgreSQL's catalogue that `objects.rs` runs.
 //!
-//! Those of steps give `what`, `guards` and `sql`. A definition that the server prints names the table that it is on;
-//! what comes after that name is used for the new table.
+//! Queries of steps return `what`, `guards` and `sql`. The server prints a definition with the name of its table. The
+//! part behind that name is used for the new table.
 
-/// What the queries are given, by name.
+/// The inputs of the queries, by name.
 pub(super) const GIVEN: &str = "WITH p AS MATERIALIZED (SELECT $1::text AS o, $2::text AS n, $1::text::regclass AS old, \
      $2::text::regclass AS new, $1::text::regclass::text AS shown, $3::text::jsonb AS indexes, $4::text::jsonb AS uniques, \
      $5::boolean AS within, ARRAY(SELECT to_regclass(u)::oid FROM unnest($6::text[]) u) AS tables) ";
 
-/// Who may use the new table: grants that the old one has, and, within a version, none that it has not.
+/// Who may use the new table. It gets the grants that the old table has. Within a version, it also loses those that
+/// the old table has not.
 pub(super) const GRANTS: &str = "SELECT format('%s of %s%s on %s', CASE WHEN x.gives THEN 'grant' ELSE 'lack' END, x.privilege, x.columns, \
      shown), true, format(CASE WHEN x.gives THEN 'GRANT %s%s ON %s TO %s%s' ELSE 'REVOKE %s%s ON %s FROM %s' END, \
      x.privilege, x.columns, n, CASE x.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(x.grantee)) END, \
@@ -41,7 +42,7 @@ pub(super) const STORAGE: &str = "SELECT format('tablespace of %s', shown), fals
      FROM p JOIN pg_class c ON c.oid = old JOIN pg_class d ON d.oid = new \
      WHERE c.relpersistence = 'u' AND d.relpersistence = 'p'";
 
-/// Columns that both have.
+/// Settings of the columns that both tables have.
 pub(super) const COLUMNS: &str = "SELECT format('%s of column %I of %s', x.what, a.attname, shown), false, \
      format('ALTER TABLE %s ALTER COLUMN %I %s', n, a.attname, x.sql) \
      FROM p JOIN pg_attribute a ON a.attrelid = old AND a.attnum > 0 AND NOT a.attisdropped \
@@ -57,7 +58,7 @@ pub(super) const COLUMNS: &str = "SELECT format('%s of column %I of %s', x.what,
       UNION ALL SELECT 'default', coalesce('SET DEFAULT ' || pg_get_expr(f.adbin, f.adrelid), 'DROP DEFAULT') WHERE within \
         AND a.attgenerated = '' AND pg_get_expr(f.adbin, f.adrelid) IS DISTINCT FROM pg_get_expr(g.adbin, g.adrelid)) x";
 
-/// Since PostgreSQL 14.
+/// The compression of columns. PostgreSQL has it since version 14.
 pub(super) const COMPRESSION: &str = "SELECT format('compression of column %I of %s', a.attname, shown), false, \
      format('ALTER TABLE %s ALTER COLUMN %I SET COMPRESSION %s', n, a.attname, \
        CASE a.attcompression WHEN 'l' THEN 'lz4' WHEN 'p' THEN 'pglz' ELSE 'default' END) \
@@ -85,8 +86,9 @@ pub(super) const LABELS: &str = "SELECT format('security label of %s on %s%s', l
      WHERE NOT EXISTS (SELECT 1 FROM pg_seclabel m WHERE m.classoid = 'pg_class'::regclass AND m.objoid = new \
      AND m.objsubid = coalesce(b.attnum, 0) AND m.provider = l.provider AND m.label = l.label)";
 
-/// Indexes of both tables. Those that are alike are told apart by their order; the first that is as one of the
-/// definition is that one, and so is one whose name begins with the library's. `tail` is what is behind the name of the table.
+/// The indexes of both tables. Equal indexes are told apart by their order. An index belongs to the definition if it
+/// is the first that equals one of the definition, or if its name begins with the library's prefix. `tail` is the
+/// text behind the name of the table.
 pub(super) const INDEXES: &str = ", ix AS (SELECT *, row_number() OVER (PARTITION BY is_old, indisunique, tail ORDER BY indexrelid) AS nr FROM \
      (SELECT i.indrelid = old AS is_old, i.indexrelid, i.indisunique, i.indisreplident, c.relname::text AS name, \
       k.oid AS con, format('%I.%I', s.nspname, c.relname) AS full_name, s.nspname, \
@@ -103,7 +105,7 @@ pub(super) const INDEXES: &str = ", ix AS (SELECT *, row_number() OVER (PARTITIO
      want AS (SELECT ix.*, left(name, 11) || '_' || substr(md5(name || n), 1, 16) AS beside FROM ix, p \
       WHERE is_old AND NOT (own AND nr = 1)) ";
 
-/// The name is that of the old one once the new table takes its place.
+/// The index gets the old index's name when the new table takes the old table's place.
 pub(super) const MAKE_INDEXES: &str = "SELECT format('%s %s of %s', CASE WHEN w.con IS NULL THEN 'index' ELSE 'constraint' END, w.name, shown), false, \
      CASE WHEN w.con IS NULL THEN format('CREATE %sINDEX %I ON %s%s', \
        CASE WHEN w.indisunique THEN 'UNIQUE ' ELSE '' END, w.beside, n, w.tail) \
@@ -124,8 +126,9 @@ pub(super) const IDENTITY: &str = "SELECT format('replica identity of %s', shown
          AND m.indisunique = o.indisunique WHERE o.is_old AND o.indisreplident LIMIT 1) END) \
      FROM p JOIN pg_class c ON c.oid = old JOIN pg_class d ON d.oid = new WHERE c.relreplident <> d.relreplident";
 
-/// Checks, exclusions without their own index, and foreign keys to tables of the service's own. What the definition of
-/// a table brings has a name that begins with the library's, and is not brought over: the next definition has its own.
+/// Checks, exclusions without their own index, and foreign keys to the service's own tables. A constraint of the
+/// table's definition has a name that begins with the library's prefix. It is not moved, because the next definition
+/// brings its own.
 pub(super) const CHECKS: &str = "SELECT format('constraint %I of %s', k.conname, shown), false, \
      format('ALTER TABLE %s ADD CONSTRAINT %I %s', n, k.conname, pg_get_constraintdef(k.oid)) \
      || CASE WHEN obj_description(k.oid, 'pg_constraint') IS NULL THEN '' ELSE format('; COMMENT ON CONSTRAINT %I ON %s IS %L', k.conname, n, obj_description(k.oid, 'pg_constraint')) END \
@@ -148,7 +151,7 @@ pub(super) const NAME_STATISTICS: &str = "SELECT format('name of statistics %s o
      FROM p, st w JOIN st m ON NOT m.is_old AND m.tail = w.tail AND m.name <> w.name \
      AND starts_with(m.name, left(w.name, 11) || '_') WHERE w.is_old ORDER BY w.name";
 
-/// Policies of both tables in the words that make them.
+/// The policies of both tables, as the text that creates them.
 pub(super) const POLICIES: &str = ", po AS (SELECT l.polrelid = old AS is_old, l.oid, l.polname, \
      format('AS %s FOR %s TO %s%s%s', CASE WHEN l.polpermissive THEN 'PERMISSIVE' ELSE 'RESTRICTIVE' END, \
        CASE l.polcmd WHEN 'r' THEN 'SELECT' WHEN 'a' THEN 'INSERT' WHEN 'w' THEN 'UPDATE' WHEN 'd' THEN 'DELETE' ELSE 'ALL' END, \
@@ -158,8 +161,8 @@ pub(super) const POLICIES: &str = ", po AS (SELECT l.polrelid = old AS is_old, l
        coalesce(' WITH CHECK (' || pg_get_expr(l.polwithcheck, l.polrelid) || ')', '')) AS words \
      FROM p JOIN pg_policy l ON l.polrelid IN (old, new)) ";
 
-/// Those of the definition the next one brings itself. Within a version the old table's word counts; another version may have
-/// been given its own policies.
+/// The next definition brings its own policies. Within a version, the old table's policies win. Another version may
+/// have its own policies by now.
 pub(super) const MAKE_POLICIES: &str = "SELECT format('policy %s of %s', w.polname, shown), true, \
      CASE WHEN m.oid IS NULL THEN '' ELSE format('DROP POLICY %I ON %s; ', m.polname, n) END \
      || format('CREATE POLICY %I ON %s %s', w.polname, n, w.words) \
@@ -175,11 +178,11 @@ pub(super) const ROW_SECURITY: &str = "SELECT format('row-level security of %s',
      format('ALTER TABLE %s FORCE ROW LEVEL SECURITY', n) FROM p JOIN pg_class c ON c.oid = old JOIN pg_class d ON d.oid = new \
      WHERE c.relforcerowsecurity AND NOT d.relforcerowsecurity";
 
-/// It comes last: the role that made the table may do all of the above until the owner changes.
+/// The owner changes last: the role that made the table may do all of the above until then.
 pub(super) const OWNER: &str = "SELECT format('owner of %s', shown), true, format('ALTER TABLE %s OWNER TO %I', n, pg_get_userbyid(c.relowner)) \
      FROM p JOIN pg_class c ON c.oid = old JOIN pg_class d ON d.oid = new WHERE c.relowner <> d.relowner";
 
-/// A trigger, or a rule, is on one table at a time: on both it would act twice.
+/// A trigger or a rule is on one table at a time, because on both it would act twice.
 pub(super) const TRIGGERS: &str = "SELECT format('trigger %I on %s', t.tgname, shown), false, \
      overlay(x.def placing format(' ON %s ', n) from strpos(x.def, x.place) for length(x.place)) \
      || CASE t.tgenabled WHEN 'D' THEN format('; ALTER TABLE %s DISABLE TRIGGER %I', n, t.tgname) \
@@ -201,7 +204,7 @@ pub(super) const RULES: &str = "SELECT format('rule %I on %s', r.rulename, shown
      JOIN pg_namespace s ON s.oid = c.relnamespace, LATERAL \
      (SELECT pg_get_ruledef(r.oid) AS def, format(' TO %I.%I', s.nspname, c.relname) AS place) x ORDER BY r.rulename";
 
-/// The server looks whether each row of the other table has its row in the new one.
+/// The server checks that each row of the other table has its row in the new table.
 pub(super) const FOREIGN_KEYS: &str = "SELECT format('foreign key %I of table %s to %s', k.conname, k.conrelid::regclass, shown), true, \
      format('ALTER TABLE %s DROP CONSTRAINT %I; ALTER TABLE %s ADD CONSTRAINT %I %s', k.conrelid::regclass, k.conname, \
        k.conrelid::regclass, k.conname, \
@@ -231,12 +234,12 @@ pub(super) const PARENTS: &str = "SELECT format('%s inherits %s', shown, i.inhpa
       WHERE within AND k.conrelid = old AND k.contype = 'n' AND k.coninhcount > 0 AND k.conname <> m.conname) x \
      ORDER BY i.inhseqno";
 
-/// Subscribers know a table by its name, which only stays within a version.
+/// Subscribers know a table by its name, which stays the same only within a version.
 pub(super) const PUBLICATIONS: &str = "SELECT format('publication %I of %s', b.pubname, shown), false, \
      format('ALTER PUBLICATION %I DROP TABLE ONLY %s; ALTER PUBLICATION %I ADD TABLE ONLY %s', b.pubname, o, b.pubname, n), '' \
      FROM p JOIN pg_publication_rel r ON r.prrelid = old JOIN pg_publication b ON b.oid = r.prpubid WHERE within";
 
-/// Since PostgreSQL 15, with columns and conditions.
+/// Publications with columns and conditions. PostgreSQL has them since version 15.
 pub(super) const PUBLICATIONS_IN_PART: &str = "SELECT format('publication %I of %s', b.pubname, shown), false, \
      format('ALTER PUBLICATION %I DROP TABLE ONLY %s; ALTER PUBLICATION %I ADD TABLE ONLY %s%s%s', b.pubname, o, b.pubname, n, \
        (SELECT ' (' || string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) || ')' FROM pg_attribute a \
@@ -254,7 +257,8 @@ pub(super) const STAYS: &str = "SELECT format('publication %I publishes %s and n
      AND k.conrelid <> ALL(tables) JOIN pg_attribute a ON a.attrelid = old AND a.attnum = ANY(k.confkey) \
      WHERE NOT EXISTS (SELECT 1 FROM pg_attribute b WHERE b.attrelid = new AND b.attname = a.attname AND b.atttypid = a.atttypid)";
 
-/// What depends on relations `$1` or their row types, and belongs to none of these, nor to the views `$2`.
+/// What depends on the relations `$1` or their row types, and belongs neither to these relations nor to the views
+/// `$2`.
 pub(super) const DEPENDENTS: &str = "WITH t AS (SELECT to_regclass(u)::oid AS oid FROM unnest($1::text[]) u), \
      own AS (SELECT oid FROM t UNION SELECT to_regclass(u)::oid FROM unnest($2::text[]) u), \
      y AS (SELECT y.oid FROM pg_type y JOIN pg_class c ON y.oid = c.reltype \
@@ -280,8 +284,8 @@ pub(super) const DEPENDENTS: &str = "WITH t AS (SELECT to_regclass(u)::oid AS oi
        AND pg_has_role((SELECT relowner FROM pg_class WHERE pg_class.oid = coalesce(of, objid)), 'USAGE'), false) AS moves \
      FROM e WHERE of IS NULL OR of NOT IN (SELECT oid FROM own WHERE oid IS NOT NULL) ORDER BY 1";
 
-/// Constraints and indexes of `$1` whose names begin with the name `$2` begin with `$3` instead. What makes the name of an
-/// index unique while two builds are there goes.
+/// Renames the constraints and indexes of `$1` whose names begin with `$2`, so that they begin with `$3`. It removes
+/// the part of an index name that keeps it unique while two builds exist.
 pub(super) const RENAMED: &str = "WITH p AS (SELECT $1::text AS o, $1::text::regclass AS old, $2::text AS was, $3::text AS now), \
      c AS (SELECT conname::text AS name, true AS is_constraint FROM p JOIN pg_constraint ON conrelid = old \
       UNION SELECT i.relname::text, false FROM p JOIN pg_index x ON x.indrelid = old JOIN pg_class i ON i.oid = x.indexrelid \
@@ -303,7 +307,7 @@ pub(super) const REFERRING: &str = "WITH t AS (SELECT to_regclass(u)::oid AS oid
      FROM pg_constraint k JOIN t ON t.oid = k.confrelid WHERE k.contype = 'f' AND k.conparentid = 0 \
      AND k.conrelid NOT IN (SELECT oid FROM t WHERE oid IS NOT NULL) ORDER BY 1";
 
-/// Views of the service's own that read a table, in the words from before.
+/// The service's own views that read a table, with their definitions.
 pub(super) const VIEWS: &str = ", v AS (SELECT DISTINCT w.ev_class AS oid FROM p JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass \
      AND d.refobjid = old AND d.classid = 'pg_rewrite'::regclass JOIN pg_rewrite w ON w.oid = d.objid AND w.rulename = '_RETURN' \
      JOIN pg_class c ON c.oid = w.ev_class AND c.relkind = 'v' \
@@ -321,7 +325,7 @@ pub(super) const LOCK_TABLES: &str = "SELECT DISTINCT format('LOCK TABLE ONLY %s
      JOIN pg_constraint k ON k.contype = 'f' AND k.confrelid = old AND k.conparentid = 0 AND k.conrelid <> ALL(tables) \
      JOIN pg_class c ON c.oid = k.conrelid AND pg_has_role(c.relowner, 'USAGE') ORDER BY 1";
 
-/// What is on a view `$1` that has the columns `$2`, except owner, options, grants and comments.
+/// What is on the view `$1` with the columns `$2`, except its owner, options, grants and comments.
 pub(super) const RESTORED: &str = "WITH p AS (SELECT $1::text AS o, $1::text::regclass AS old, $2::text[] AS columns) \
      SELECT * FROM (SELECT format('trigger %I on view %s', t.tgname, old) AS what, true, pg_get_triggerdef(t.oid) \
      || CASE WHEN obj_description(t.oid, 'pg_trigger') IS NULL THEN '' ELSE format('; COMMENT ON TRIGGER %I ON %s IS %L', t.tgname, o, obj_description(t.oid, 'pg_trigger')) END \
@@ -340,7 +344,7 @@ pub(super) const RESTORED: &str = "WITH p AS (SELECT $1::text AS o, $1::text::re
      LEFT JOIN pg_attribute a ON l.objsubid > 0 AND a.attrelid = old AND a.attnum = l.objsubid \
      WHERE l.objsubid = 0 OR a.attname = ANY(columns)) x ORDER BY what";
 
-/// Rules that use columns which the view will not have, and defaults of such.
+/// Rules and defaults that use columns which the new view will not have.
 pub(super) const UNFIT: &str = "WITH p AS (SELECT $1::text::regclass AS old, $2::text[] AS columns) \
      SELECT DISTINCT format('rule %I on view %s uses column %I', r.rulename, old, a.attname) \
      FROM p JOIN pg_rewrite r ON r.ev_class = old AND r.rulename <> '_RETURN' \
@@ -351,7 +355,7 @@ pub(super) const UNFIT: &str = "WITH p AS (SELECT $1::text::regclass AS old, $2:
      JOIN pg_attrdef f ON f.adrelid = old JOIN pg_attribute a ON a.attrelid = old AND a.attnum = f.adnum \
      WHERE a.attname <> ALL(columns) ORDER BY 1";
 
-/// Indexes that are of use, with whether they have plain columns alone, and these.
+/// The valid indexes. Each row says whether the index has only plain columns, and lists them.
 pub(super) const HAS_INDEXES: &str = "SELECT c.relname::text, i.indisunique, i.indpred IS NULL AND i.indexprs IS NULL, \
      (SELECT jsonb_agg(a.attname ORDER BY x.ord)::text FROM unnest(i.indkey::int2[]) WITH ORDINALITY x(num, ord) \
      LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = x.num AND x.num <> 0) \
@@ -367,7 +371,7 @@ pub(super) const HAS_REFERENCES: &str = "SELECT (SELECT jsonb_agg(a.attname ORDE
      FROM unnest(k.conkey) WITH ORDINALITY x(num, ord) JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = x.num) \
      FROM pg_constraint k WHERE k.conrelid = $1::text::regclass AND k.contype = 'f'";
 
-/// What a person put on a table that its definition does not bring, in words.
+/// What a person added to a table beyond its definition, in words.
 pub(super) const ADDED: &str = "SELECT format('%s %s', CASE WHEN w.con IS NULL THEN 'index' ELSE 'constraint' END, w.name) FROM want w \
      UNION ALL SELECT format('constraint %I', k.conname) FROM p JOIN pg_constraint k ON k.conrelid = old \
      WHERE k.contype = 'c' AND NOT starts_with(k.conname::text, 'readside_') OR k.contype = 'f' AND k.confrelid <> ALL(tables) \

@@ -8,7 +8,7 @@ use rustls::AlertDescription as Alert;
 
 use crate::value::time_text;
 
-/// Paths stay out, since those of a connection string may be a part of a password.
+/// Faults show no paths, because a path of a connection string may be a part of a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(in crate::postgres) enum Fault {
     #[error("the server's certificate has expired: it ended at {}", time_text(*.0))]
@@ -54,7 +54,7 @@ pub(in crate::postgres) enum Fault {
 }
 
 impl Fault {
-    /// Begins with `; `.
+    /// What to do about the fault. The text begins with `; `.
     pub(in crate::postgres) fn remedy(&self) -> &'static str {
         match self {
             Self::Expired(_) => {
@@ -94,7 +94,7 @@ impl Fault {
         }
     }
 
-    /// What the library met in the end, where the certificate was not to blame.
+    /// The fault behind a TLS error, if the certificate was not the cause.
     pub(in crate::postgres) fn met(error: &postgres::Error) -> Option<Self> {
         let met = find(error.source()?)?;
         Some(match met {
@@ -119,7 +119,7 @@ impl Fault {
     }
 }
 
-/// The library's error among the causes; it may be wrapped in one of the system's.
+/// Finds rustls's error among the causes. An I/O error may wrap it.
 fn find<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e rustls::Error> {
     let mut next = Some(error);
     while let Some(error) = next {

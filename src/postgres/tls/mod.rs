@@ -21,7 +21,7 @@ use sight::Sight;
 pub(super) use verify::Level;
 use verify::Verifier;
 
-/// What servers of version 17 and up want to be asked for.
+/// The protocol name that servers of version 17 and later expect.
 const PROTOCOL: &[u8] = b"postgresql";
 
 /// TLS for one connection.
@@ -31,7 +31,7 @@ pub(super) struct Tls {
     pub(super) sight: Arc<Mutex<Sight>>,
 }
 
-/// Reads the certificates, and gets ready for one connection.
+/// Reads the certificates and prepares TLS for one connection.
 pub(super) fn prepare(security: &Security) -> Result<Tls, Fault> {
     let papers = &security.papers;
     let provider = Arc::new(ring::default_provider());
@@ -78,7 +78,7 @@ fn config(
     };
     config.alpn_protocols = vec![PROTOCOL.to_vec()];
     config.enable_sni = papers.tells_host;
-    // There is one connection for each configuration.
+    // Each configuration serves one connection.
     config.resumption = Resumption::disabled();
     Ok(config)
 }

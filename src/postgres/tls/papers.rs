@@ -12,10 +12,10 @@ use super::fault::Fault;
 
 const USUAL_ROOTS: &str = "~/.postgresql/root.crt";
 
-/// A certificate that is shown to the server, with those between it and its authority, and its key.
+/// The client's certificate, with the certificates between it and its authority, and its key.
 pub(super) type Own = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
-/// A file of the user's, where libpq looks for it.
+/// A file of the user, in the place where libpq looks for it.
 fn usual(name: &str) -> Option<PathBuf> {
     Some(std::env::home_dir()?.join(".postgresql").join(name))
 }
@@ -74,7 +74,7 @@ fn key(path: &Path) -> Result<PrivateKeyDer<'static>, Fault> {
     PrivateKeyDer::from_pem_slice(&text).map_err(|_| Fault::Empty(what))
 }
 
-/// Whether others than its owner may read it; a group may where root owns it.
+/// True if users other than the owner may read the file. If root owns the file, its group may read it.
 #[cfg(unix)]
 fn is_open(path: &Path, what: &'static str) -> Result<bool, Fault> {
     use std::os::unix::fs::MetadataExt;

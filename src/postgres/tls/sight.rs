@@ -1,4 +1,4 @@
-//! What a handshake has seen.
+//! What a handshake found out about the server's certificate.
 
 use std::time::SystemTime;
 
@@ -8,6 +8,6 @@ use super::fault::Fault;
 pub(in crate::postgres) struct Sight {
     /// Until when the server's certificate is valid.
     pub(in crate::postgres) until: Option<SystemTime>,
-    /// What was wrong with it.
+    /// What was wrong with the certificate.
     pub(in crate::postgres) fault: Option<Fault>,
 }

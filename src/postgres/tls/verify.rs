@@ -21,26 +21,26 @@ use super::sight::Sight;
 use crate::plain::plain;
 use crate::sync::Mutex;
 
-/// How far a server's certificate is looked at.
+/// How far a server's certificate is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::postgres) enum Level {
     /// Not at all: the link is encrypted, but the other end may be anybody.
     Nothing,
     /// Whether a trusted authority issued it.
     Issuer,
-    /// And whether it is for this host.
+    /// Whether a trusted authority issued it, and whether it is for this host.
     Host,
 }
 
 #[derive(Debug)]
 pub(super) struct Verifier {
     pub(super) level: Level,
-    /// None where nothing is looked at.
+    /// `None` if nothing is checked.
     pub(super) chain: Option<Arc<WebPkiServerVerifier>>,
-    /// What is trusted, which may be the server's own certificate.
+    /// The trusted certificates. The server's own certificate may be one of them.
     pub(super) trusted: Vec<CertificateDer<'static>>,
     pub(super) provider: Arc<CryptoProvider>,
-    /// What it has seen.
+    /// Receives what this check finds out.
     pub(super) sight: Arc<Mutex<Sight>>,
 }
 
@@ -100,8 +100,8 @@ impl ServerCertVerifier for Verifier {
         })
     }
 
-    // Also where nobody asks whose certificate it is: channel binding proves something only while the one
-    // who shows a certificate holds its key.
+    // This check is needed at every level: channel binding proves something only if the server that shows a
+    // certificate holds its key.
     fn verify_tls12_signature(
         &self,
         message: &[u8],
@@ -111,7 +111,7 @@ impl ServerCertVerifier for Verifier {
         verify_tls12_signature(message, der, signature, &self.provider.signature_verification_algorithms)
     }
 
-    /// By the key alone, which a certificate of version 1 has, too.
+    /// Checks with the key alone, so that a certificate of version 1 works too.
     fn verify_tls13_signature(
         &self,
         message: &[u8],
@@ -134,7 +134,7 @@ fn parsed(der: &CertificateDer<'_>) -> Result<Certificate, Fault> {
     Certificate::from_der(der).map_err(|error| Fault::Unfit(error.to_string()))
 }
 
-/// In words; `own` where it signs itself.
+/// The fault for an error of a certificate. `own` is true if the certificate signs itself.
 fn named(error: &Error, certificate: &Certificate, own: bool) -> Fault {
     use CertificateError as C;
     let validity = &certificate.tbs_certificate.validity;
@@ -164,11 +164,11 @@ fn check_dates(certificate: &Certificate, now: UnixTime) -> Result<(), Fault> {
     }
 }
 
-/// For whom a certificate is.
+/// The names that a certificate is for.
 struct Names {
     hosts: Vec<String>,
     addresses: Vec<IpAddr>,
-    /// Counts where there are neither hosts nor addresses.
+    /// Used only if there are neither hosts nor addresses.
     common: Vec<String>,
 }
 
@@ -208,7 +208,7 @@ impl Names {
         names.iter().any(|name| matches(name, &host))
     }
 
-    /// Their number may be large.
+    /// The names for an error. There may be many, so the list is cut.
     fn shown(&self) -> String {
         let addresses = self.addresses.iter().map(ToString::to_string);
         let mut names: Vec<String> = self.hosts.iter().cloned().chain(addresses).collect();
@@ -234,7 +234,7 @@ fn shown(host: &ServerName<'_>) -> String {
     host.to_str().into_owned()
 }
 
-/// A `*` stands for the whole first part of a name.
+/// True if a name of the certificate matches the host. A `*` matches the whole first part of the host's name.
 fn matches(name: &str, host: &str) -> bool {
     if name.eq_ignore_ascii_case(host) {
         return true;
@@ -265,7 +265,7 @@ mod tests {
         }
     }
 
-    /// A handshake in memory with a server that shows one certificate and signs with another one's key.
+    /// A handshake in memory with a server that shows one certificate and signs with the key of another.
     fn handshake(version: &'static SupportedProtocolVersion, shown: &Signed, signs: &Signed) -> Result<(), Error> {
         let provider = Arc::new(ring::default_provider());
         let key = PrivateKeyDer::try_from(signs.signing_key.serialize_der()).unwrap();

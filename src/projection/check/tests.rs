@@ -1,4 +1,4 @@
-//! Each fault of a definition is found and named.
+//! The check finds and names each fault of a definition.
 
 use super::*;
 use crate::statement::noop;
@@ -112,7 +112,7 @@ fn projections_share_neither_name_nor_table() {
     }
 }
 
-// Contract: A8, J5: which documents are equal is not the same on both databases.
+// Contract: A8, J5: the two databases do not agree on which documents are equal.
 #[test]
 fn documents_are_no_keys() {
     let document = || Table::new("users").column(text("id")).column(crate::table::json("doc"));

@@ -17,19 +17,19 @@ use crate::error::net;
 use crate::serve::error::ServeError;
 use crate::serve::thread::{Stop, Thread, spawn};
 
-/// Clients whose requests are not whole yet, at most.
+/// The most clients whose requests are not complete yet.
 const GUESTS: usize = 256;
 
-/// Requests that wait for a thread, at most.
+/// The most requests that wait for a thread.
 const WAITING: usize = 32;
 
-/// Threads that answer.
+/// The number of threads that answer.
 const HANDS: usize = 4;
 
-/// For the whole head of a request.
+/// The time for the whole head of a request.
 const HEAD_TIME: Duration = Duration::from_secs(5);
 
-/// For an answer to be taken.
+/// The time that a client has to take an answer.
 const REPLY_TIME: Duration = Duration::from_secs(10);
 
 /// After a refusal, the server reads what the client still sends for this long, so that the client can read the reason.
@@ -41,7 +41,7 @@ const READS: usize = 64;
 /// The time between two looks: while a client is connected, and otherwise.
 const LOOKS: (Duration, Duration) = (Duration::from_millis(3), Duration::from_millis(25));
 
-/// Who answers requests.
+/// Answers requests.
 pub(crate) trait Answers: Send + Sync + 'static {
     fn answer(&self, request: &Request) -> Answer;
 }
@@ -53,7 +53,7 @@ pub(crate) enum Answer {
     Kept(Box<dyn FnOnce(Box<dyn Link>) -> io::Result<()>>),
 }
 
-/// A request that is whole.
+/// A complete request.
 type Asked = (Box<dyn Link>, Request);
 
 /// Answers clients until stopped. Adds its threads to these.
@@ -146,8 +146,8 @@ impl Guest {
         }
     }
 
-    /// Says why, and takes what still comes for a moment: closing a connection on which unread bytes lie makes the system
-    /// drop what was said. So few bytes never have to wait for room.
+    /// Sends the reason, and reads what the client still sends for a moment: if a connection is closed while it holds
+    /// unread bytes, the system drops the answer. The answer is so short that writing it never waits for room.
     fn refuse(&mut self, refusal: Refusal) {
         let _ = refusal.reply().write_at_once(&mut *self.stream);
         let _ = self.stream.end();
@@ -155,7 +155,7 @@ impl Guest {
     }
 }
 
-/// Returns a client for which there is no room.
+/// Hands a complete request to the threads. Returns the client if there is no room for it.
 fn hand_over(send: &Sender<Asked>, guest: Guest, request: Request) -> Option<Guest> {
     let Guest { stream, said, since, left } = guest;
     match send.try_send((stream, request)) {

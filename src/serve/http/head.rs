@@ -1,39 +1,39 @@
-//! The head of a request, read strictly: an ambiguous head is refused.
+//! Reads the head of a request strictly: it refuses an ambiguous head.
 
 use super::query::Query;
 use super::reply::Refusal;
 
-/// Bytes of a whole head, at most.
+/// The most bytes of a whole head.
 pub(crate) const LONGEST: usize = 8 * 1024;
 
-/// Lines of a head, at most.
+/// The most lines of a head.
 const MOST_LINES: usize = 64;
 
 /// A request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Request {
-    /// The path as it was sent. It has no escapes, since no path of ours has any.
+    /// The path as it was sent. It has no escapes, since no path of this server has any.
     pub(crate) path: String,
-    /// What follows the question mark.
+    /// The part after the question mark.
     pub(crate) query: Query,
-    /// True when only the head of the answer is asked for.
+    /// True when the client asks only for the head of the answer.
     pub(crate) only_head: bool,
     /// The host to which the client believes it talks.
     pub(crate) host: Option<String>,
-    /// Who asks.
+    /// The authorization that the client sent.
     pub(crate) authorization: Option<String>,
     /// The id of the last event that it received, if it reconnects.
     pub(crate) last_event_id: Option<String>,
 }
 
-/// What the bytes so far are.
+/// What the bytes read so far are.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Head {
     /// The beginning of a head.
     Begun,
-    /// A whole one.
+    /// A whole head.
     Whole(Request),
-    /// None that is answered.
+    /// A head that is refused.
     Refused(Refusal),
 }
 

@@ -1,19 +1,20 @@
-//! Which names this server answers to. It does not answer a foreign page whose own name points here (DNS rebinding).
+//! Which host names this server answers to. It does not answer a foreign page whose own name points here (DNS
+//! rebinding).
 
 use std::net::SocketAddr;
 
 use crate::serve::address::ServeAddress;
 
-/// The names that a request may name as its host, each with or without the port.
+/// The names that a request may use as its host, each with or without the port.
 #[derive(Debug, Clone)]
 pub(crate) struct Hosts {
     names: Vec<String>,
-    /// None where there are no ports.
+    /// `None` for a socket, which has no port.
     port: Option<u16>,
 }
 
 impl Hosts {
-    /// The address itself, `localhost` where that is this machine, and these names.
+    /// The address itself, `localhost` if the address is on this machine, and the given names.
     pub(crate) fn of(address: &ServeAddress, names: &[String]) -> Self {
         let Some(address) = address.tcp() else {
             // A client that reaches the socket is on this machine. A proxy in front of it passes on the name that it

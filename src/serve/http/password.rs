@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// What a client has to send; never shown.
+/// What a client has to send. It is never shown.
 #[derive(Clone)]
 pub(crate) struct Password(String);
 
@@ -28,7 +28,7 @@ impl Password {
     }
 }
 
-/// Bytes in the letters of base64, with padding.
+/// Encodes bytes in base64, with padding.
 pub(crate) fn base64(bytes: &[u8]) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let letter = |bits: u32| LETTERS.get((bits & 63) as usize).map_or('=', |letter| char::from(*letter));

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::socket::Link;
 
-/// Why a request is not answered with what it asks for.
+/// Why a request does not get what it asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// It is not HTTP, or is ambiguous.
@@ -21,9 +21,9 @@ pub(crate) enum Refusal {
     Method,
     /// It is meant for another host.
     Host,
-    /// It does not say who asks.
+    /// It does not bring the password.
     Password,
-    /// Too many others ask.
+    /// Too many clients ask at the same time.
     Busy,
 }
 
@@ -52,7 +52,7 @@ impl Refusal {
     }
 }
 
-/// What a body is.
+/// The kind of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Text,
@@ -78,7 +78,7 @@ impl Reply {
         Self { status, kind, body, more: Vec::new() }
     }
 
-    /// With one more line in its head.
+    /// The reply with one more line in its head.
     pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.more.push((name, value.into()));
         self
@@ -133,12 +133,12 @@ impl Reply {
         head
     }
 
-    /// Writes it without waiting for the client.
+    /// Writes the reply without waiting for the client.
     pub(crate) fn write_at_once(&self, stream: &mut dyn Link) -> io::Result<()> {
         stream.write_all(&[self.head().as_bytes(), self.body.as_bytes()].concat())
     }
 
-    /// Writes it; all of it within this time.
+    /// Writes the whole reply within this time.
     pub(crate) fn write(&self, stream: &mut dyn Link, only_head: bool, time: Duration) -> io::Result<()> {
         let deadline = Instant::now() + time;
         let mut bytes = self.head().into_bytes();

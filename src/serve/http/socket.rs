@@ -14,7 +14,7 @@ use file::SocketFile;
 pub(crate) trait Link: Read + Write + Send {
     fn wait(&self, waits: bool) -> io::Result<()>;
     fn write_within(&self, time: Duration) -> io::Result<()>;
-    /// Nothing more is said.
+    /// Ends the sending direction of the connection.
     fn end(&self) -> io::Result<()>;
 }
 

@@ -12,7 +12,7 @@ use crate::state::ProjectionKey;
 
 type Labels = Vec<(&'static str, String)>;
 
-/// A metric of which the values are added one by one.
+/// A metric whose values are added one by one.
 fn metric(kind: MetricKind, name: &'static str, help: &'static str, samples: Vec<Sample>) -> Metric {
     Metric { name, help, kind, samples }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::engine::Engine;
 use crate::error::StoreError;
 
-/// What a metric is.
+/// The kind of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MetricKind {
@@ -39,7 +39,7 @@ pub enum Sample {
         labels: Vec<(&'static str, String)>,
         /// For each bound, ascending, how many were not above it. Values above all bounds count only in `count`.
         buckets: Vec<(f64, u64)>,
-        /// All together.
+        /// The sum of all of them.
         sum: f64,
         /// How many there are.
         count: u64,
@@ -54,7 +54,7 @@ pub struct Metric {
     pub name: &'static str,
     /// What it tells.
     pub help: &'static str,
-    /// What it is.
+    /// Its kind.
     pub kind: MetricKind,
     /// Its values.
     pub samples: Vec<Sample>,

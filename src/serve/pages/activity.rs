@@ -13,7 +13,7 @@ use crate::serve::http::query::address;
 #[derive(Serialize)]
 struct View {
     activity: Vec<Activity>,
-    /// The address of what came before.
+    /// The address of the page with earlier entries.
     earlier: Option<String>,
 }
 

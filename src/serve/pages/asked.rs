@@ -1,4 +1,4 @@
-//! What each page is made of: the request, the stores that answer it, and the result.
+//! What each page is made from: the request, the stores that answer it, and the result.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ pub(super) const ROWS: usize = 50;
 #[cfg(feature = "sqlite")]
 const EXPLAIN: Duration = Duration::from_secs(10);
 
-/// What all pages are made of.
+/// What all pages are made from.
 pub(super) struct Sources {
     pub(super) place: Arc<Place>,
     pub(super) board: Arc<Board>,
@@ -42,7 +42,7 @@ pub(super) struct Sources {
     explains: AtomicBool,
 }
 
-/// The instances that lag most, by build, as they were found since one picture was taken.
+/// The instances that lag most, by build, as found since the last picture was taken.
 #[derive(Default)]
 struct Behind {
     taken: Option<Instant>,
@@ -92,9 +92,9 @@ impl Sources {
 
 /// Why there is no such page.
 pub(super) enum Missing {
-    /// There is nothing of this name.
+    /// There is nothing with this name.
     Unknown(String),
-    /// The address does not name what it has to.
+    /// The address lacks a name that it needs.
     Unnamed(&'static str),
     /// The database does not answer.
     Store(StoreError),
@@ -128,7 +128,7 @@ pub(super) struct Asked<'a> {
     pub(super) pages: &'a Sources,
     pub(super) query: &'a Query,
     pub(super) shown: &'a Shown,
-    /// By the database's clock.
+    /// The time by the database's clock.
     pub(super) now: SystemTime,
 }
 
@@ -141,8 +141,8 @@ impl Asked<'_> {
         &self.pages.place
     }
 
-    /// The build that the address names: `projection`, and `version` and `build` where there are several. Without a version the
-    /// one that readers see is meant.
+    /// The build that the address names: `projection`, and `version` and `build` if there are several. Without a
+    /// version, the build that readers see.
     pub(super) fn build(&self) -> Result<&ProjectionStatus, Missing> {
         let name = self.query.filled("projection").ok_or(Missing::Unnamed("projection"))?;
         let version = self.query.filled("version").and_then(|version| version.parse::<u32>().ok());

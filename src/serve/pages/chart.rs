@@ -1,4 +1,4 @@
-//! The last hour as a drawing: the line of the log's head above the one of what is handled, so that the gap is the lag.
+//! Draws the last hour: the line of the log's head above the line of handled positions, so that the gap is the lag.
 
 use std::fmt::Write;
 use std::time::SystemTime;
@@ -10,10 +10,10 @@ use crate::serve::series::{Mark, Point};
 /// How far back a drawing goes, in seconds.
 const SPAN: f64 = 3600.0;
 
-/// Points of a line, at most.
+/// The most points of a line.
 const MOST: usize = 180;
 
-/// Units of a drawing.
+/// The size of a drawing, in its own units.
 const WIDTH: f64 = 720.0;
 
 struct Frame {
@@ -106,7 +106,7 @@ fn drawing(html: &mut Html, points: &[Point], height: f64, class: &str, marks: &
     });
 }
 
-/// A small one for a list.
+/// Draws a small chart for a list.
 pub(crate) fn spark(html: &mut Html, points: &[Point]) {
     if points.len() < 2 {
         html.element("span", &[("class", "faint")], "just begun");
@@ -115,7 +115,7 @@ pub(crate) fn spark(html: &mut Html, points: &[Point]) {
     drawing(html, points, 40.0, "spark", &[]);
 }
 
-/// A large one, with its numbers as a table for those who do not see it.
+/// Draws a large chart, with its numbers as a table for readers who cannot see it.
 pub(crate) fn hour(html: &mut Html, points: &[Point], marks: &[Mark]) {
     if points.len() < 2 {
         html.element("p", &[("class", "faint")], "Just begun: the line grows as long as this page is served.");

@@ -16,7 +16,7 @@ struct View {
     #[serde(serialize_with = "crate::clock::rfc3339::serialize")]
     examined_at: SystemTime,
     verdict: Severity,
-    /// The gravest first.
+    /// The findings, the gravest first.
     findings: Vec<Finding>,
 }
 

@@ -1,6 +1,6 @@
-//! Which events made a row: it applies the events of the instance again, in tables that nobody sees.
+//! Shows which events made a row: it applies the events of the instance again, in temporary tables.
 //!
-//! That needs the code of the projection, so only a service's own page can do it. It answers one question at a time,
+//! That needs the code of the projection, so only a page inside a service can do it. It answers one question at a time,
 //! within a deadline, because an explanation reads all events of an instance.
 
 use serde::Serialize;
@@ -26,11 +26,11 @@ struct KeyOf {
 struct View {
     projection: String,
     instance: String,
-    /// What can be asked for.
+    /// The tables that a reader can ask about.
     tables: Vec<KeyOf>,
-    /// None while no row is named.
+    /// `None` while no row is named.
     explanation: Option<Explanation>,
-    /// Why there is none, although the request asked for one.
+    /// Why there is no explanation, although the request asked for one.
     refused: Option<String>,
 }
 

@@ -11,7 +11,7 @@ use crate::failure::{FailedEvent, FailureClass, FailureQuery, FailureStatus};
 use crate::inspect::{FailureGroup, FailureGroups};
 use crate::serve::http::query::address;
 
-/// Records that are looked at for groups, and counted.
+/// The most records that are grouped and counted.
 const COUNTED: usize = 10_000;
 
 #[derive(Serialize)]
@@ -56,17 +56,17 @@ impl Failed {
 struct View {
     projection: Option<String>,
     groups: FailureGroups,
-    /// One by one, where a projection is named.
+    /// The failures one by one, if a projection is named.
     failures: Vec<Failed>,
     /// The address of the next page.
     next: Option<String>,
-    /// Only of this type, class, instance.
+    /// Only failures of this event type, class and instance.
     event_type: Option<String>,
     class: Option<FailureClass>,
     instance: Option<String>,
 }
 
-/// Groups of all projections, or of one, and its failures one by one.
+/// Shows groups of all projections, or of one projection together with its single failures.
 pub(super) fn groups(asked: &Asked<'_>) -> Result<Made, Missing> {
     let status = asked.query.filled("projection").map(|_| asked.build()).transpose()?;
     let of = status.map(key);
@@ -228,11 +228,11 @@ struct OneView {
     /// Events of the same aggregate that wait for it, and whether there are more.
     behind: Vec<i64>,
     more_behind: bool,
-    /// Only where that was asked for.
+    /// Only if the request asks for it.
     payload: Option<String>,
 }
 
-/// One failure.
+/// Shows one failure.
 pub(super) fn one(asked: &Asked<'_>) -> Result<Made, Missing> {
     let status = asked.build()?;
     let of = key(status);
@@ -320,7 +320,7 @@ fn write_one(html: &mut Html, view: &OneView, asked: &Asked<'_>) {
     });
 }
 
-/// As a shell takes it.
+/// The text quoted for a shell.
 fn quoted(text: &str) -> String {
     let is_plain = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.');
     if !text.is_empty() && text.chars().all(is_plain) {

@@ -1,4 +1,4 @@
-//! The frame of every page: its head, the links to the others, how old it is, and whether the database answers.
+//! The frame of every page: its head, the links to other pages, how old it is, and whether the database answers.
 
 use std::time::{Duration, SystemTime};
 
@@ -16,10 +16,11 @@ const SCRIPT: &str = include_str!("page.js");
 /// The shortest time after which a browser loads the page again.
 const SHORTEST: Duration = Duration::from_secs(2);
 
-/// In seconds. Without scripts the whole page loads again, which disturbs more, so it does so less often.
+/// The reload interval in seconds. Without scripts the whole page reloads, which disturbs more, so it reloads less
+/// often.
 const PLAIN: &str = "15";
 
-/// The path and the title of a page that all others lead to.
+/// The path and the title of a page that every page links to.
 pub(super) type Way = (&'static str, &'static str);
 
 pub(super) struct Frame {
@@ -73,7 +74,7 @@ impl Frame {
     }
 }
 
-/// How old the picture is.
+/// Shows how old the picture is.
 fn age(html: &mut Html, asked: &Asked<'_>) {
     let Some(picture) = asked.picture() else {
         html.text(if asked.shown.trouble.is_some() { "nothing is known yet" } else { "the first look goes on" });
@@ -86,7 +87,7 @@ fn age(html: &mut Html, asked: &Asked<'_>) {
     }
 }
 
-/// That the database does not answer, and what is shown meanwhile.
+/// Says that the database does not answer, and what the page shows meanwhile.
 pub(super) fn lost(html: &mut Html, asked: &Asked<'_>) {
     let Some(trouble) = &asked.shown.trouble else { return };
     let since = SystemTime::now().duration_since(trouble.since).unwrap_or_default();

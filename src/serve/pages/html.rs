@@ -31,7 +31,7 @@ impl Write for Escaped<'_> {
 }
 
 impl Html {
-    /// A literal of ours.
+    /// Writes a literal of this program unescaped.
     pub(crate) fn raw(&mut self, literal: &'static str) -> &mut Self {
         self.0.push_str(literal);
         self
@@ -64,12 +64,12 @@ impl Html {
         self
     }
 
-    /// An element with a text.
+    /// Writes an element with a text.
     pub(crate) fn element(&mut self, name: &'static str, attributes: Attributes<'_>, text: impl Display) -> &mut Self {
         self.open(name, attributes).text(text).close(name)
     }
 
-    /// An element with what this adds.
+    /// Writes an element with the content that `add` writes.
     pub(crate) fn within(
         &mut self,
         name: &'static str,
@@ -85,7 +85,7 @@ impl Html {
         self.element("a", &[("href", address)], text)
     }
 
-    /// A piece that was made before.
+    /// Appends a finished piece.
     pub(crate) fn append(&mut self, other: &Self) -> &mut Self {
         self.0.push_str(&other.0);
         self

@@ -1,4 +1,4 @@
-//! Instances by name, and one of them: its head, where each projection stands in it, its last events.
+//! Instances by name, and a single one: its head, how far each projection is in it, its last events.
 
 use std::fmt::Display;
 
@@ -15,21 +15,21 @@ use crate::inspect::{InstanceCheckpoint, InstanceHead};
 use crate::query::{Query as EventQuery, SubQuery};
 use crate::serve::http::query::address;
 
-/// Events that are shown of an instance.
+/// The most events that are shown of an instance.
 const EVENTS: usize = 20;
 
-/// Bytes of payloads that are read for that.
+/// The most bytes of payloads that are read for them.
 const EVENT_BYTES: usize = 1 << 20;
 
-/// Characters of a payload that are shown.
+/// The most characters of a payload that are shown.
 const PAYLOAD: usize = 4_000;
 
-/// The name of an instance, of which one may be empty.
+/// The name of an instance. The system instance has an empty name.
 pub(super) fn shown(instance: &str) -> impl Display {
     if instance.is_empty() { "the system instance".to_owned() } else { instance.to_owned() }
 }
 
-/// A form that leads to instances by the beginning of their names.
+/// A form that finds instances by the beginning of their names.
 pub(super) fn search(html: &mut Html, prefix: &str) {
     html.within("form", &[("method", "get"), ("action", "/instances"), ("role", "search")], |html| {
         html.within("label", &[], |html| {
@@ -63,7 +63,7 @@ pub(super) fn list_of(asked: &Asked<'_>) -> Result<Made, Missing> {
     Ok(Made::new("Instances", &view, |html, view| write_list(html, view, asked)))
 }
 
-/// Of the log, wherever that is; none where it cannot be asked.
+/// Heads of the log, wherever it is. `None` if it cannot be asked.
 fn heads(asked: &Asked<'_>, prefix: &str) -> Result<Option<Vec<InstanceHead>>, Missing> {
     let place = asked.place();
     let after = asked.query.get("after");
@@ -110,7 +110,7 @@ struct Shown {
     version: i64,
     #[serde(serialize_with = "crate::clock::rfc3339::serialize")]
     created_at: std::time::SystemTime,
-    /// Only where that was asked for.
+    /// Only if the request asks for it.
     payload: Option<String>,
 }
 
@@ -119,9 +119,9 @@ struct OneView {
     instance: String,
     head: Option<InstanceHead>,
     checkpoints: Vec<InstanceCheckpoint>,
-    /// The last first.
+    /// The events, the last one first.
     events: Vec<Shown>,
-    /// Why there are none.
+    /// Why there are no events.
     no_events: Option<String>,
 }
 
@@ -264,7 +264,7 @@ fn checkpoint(html: &mut Html, one: &InstanceCheckpoint, asked: &Asked<'_>) {
     });
 }
 
-/// The payload of one event, where the log can be asked for it.
+/// The payload of one event, if the log can be asked for it.
 pub(super) fn payload(asked: &Asked<'_>, instance: &str, position: i64) -> Result<Option<String>, Missing> {
     let Some(store) = &asked.place().events else { return Ok(None) };
     let one = SubQuery::new().instance(instance).after(position.saturating_sub(1)).before(position.saturating_add(1));

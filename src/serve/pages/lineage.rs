@@ -11,19 +11,19 @@ use crate::inspect::Lineage;
 use crate::serve::http::query::address;
 use crate::state::ProjectionKey;
 
-/// Projections that are listed.
+/// The most projections that are listed.
 const MOST: usize = 300;
 
-/// Event types of a projection that are shown as seen.
+/// The most event types of a projection that are shown as seen.
 const SEEN: usize = 100;
 
-/// Events of one type that this process has applied.
+/// The events of one type that this process has applied.
 #[derive(Serialize)]
 struct Came {
     aggregate_type: String,
     event_type: String,
     events: u64,
-    /// The tables that their statements touched.
+    /// The tables that their statements changed.
     tables: Vec<String>,
     /// Names of the projection's own SQL that they ran.
     sql: Vec<String>,
@@ -48,10 +48,10 @@ struct Row {
 
 #[derive(Serialize)]
 struct View {
-    /// The event type that is looked for.
+    /// The event type that the reader looks for.
     event_type: Option<String>,
     lineage: Vec<Row>,
-    /// Projections that are not listed.
+    /// The number of projections that are not listed.
     more: usize,
 }
 
@@ -74,7 +74,7 @@ pub(super) fn page(asked: &Asked<'_>) -> Result<Made, Missing> {
 }
 
 impl Row {
-    /// It declares such an aggregate type or event type, or has seen one.
+    /// True when it declares this aggregate type or event type, or has seen it.
     fn has(&self, wanted: &str) -> bool {
         let declares = |(of, types): &(String, Vec<String>)| of == wanted || types.iter().any(|name| name == wanted);
         let came = |one: &Came| one.aggregate_type == wanted || one.event_type == wanted;
@@ -82,7 +82,7 @@ impl Row {
     }
 }
 
-/// The most frequent first.
+/// The seen events, the most frequent first.
 fn sighted(seen: &Seen) -> Sighted {
     let came = |(aggregate, kind, one): (&str, &str, &Sighting)| Came {
         aggregate_type: aggregate.to_owned(),

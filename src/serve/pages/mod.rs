@@ -34,7 +34,7 @@ use frame::{Frame, Way};
 
 type Page = fn(&Asked<'_>) -> Result<Made, Missing>;
 
-/// The pages by their paths, and what leads to them.
+/// The pages with their paths and titles.
 const PAGES: &[(&str, &str, Page)] = &[
     ("/", "Overview", overview::page),
     ("/failures", "Failures", failures::groups),
@@ -72,7 +72,7 @@ impl Pages {
         let Some((_, _, page)) = PAGES.iter().find(|(of, ..)| *of == name) else {
             return Reply::new(404, Kind::Text, "there is no such page; / leads to all of them\n".to_owned());
         };
-        // Times are the database's, and so is the clock by which they are told to be past.
+        // Times on the page come from the database's clock, so this compares them with the database's present time.
         let by_database = |picture: &Arc<Picture>| picture.status.at.checked_add(picture.taken.elapsed());
         let now = shown.picture.as_ref().and_then(by_database).unwrap_or_else(SystemTime::now);
         let asked = Asked { pages: &self.sources, query, shown, now };

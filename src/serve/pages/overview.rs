@@ -14,7 +14,7 @@ use crate::serve::http::query::address;
 use crate::serve::series::{Point, Speed, id, speed};
 use crate::standing::Verdict;
 
-/// Builds that are listed.
+/// The most builds that are listed.
 const MOST: usize = 300;
 
 #[derive(Serialize)]
@@ -28,7 +28,7 @@ struct Row<'p> {
     hour: Vec<Point>,
 }
 
-/// The speed under its own names, apart from the numbers that a look compares with an earlier one.
+/// The speed under separate names, apart from the numbers that a look compares with an earlier one.
 #[derive(Serialize)]
 struct Measured {
     speed: Speed,
@@ -38,12 +38,12 @@ struct Measured {
 struct View<'p> {
     whole: Option<Whole>,
     projections: Vec<Row<'p>>,
-    /// Builds that are not listed here.
+    /// The number of builds that are not listed.
     more: usize,
     members: &'p [MemberStatus],
 }
 
-/// The gravest first, then those that lag most.
+/// Sorts the gravest first, then those that lag most.
 fn order(a: &ProjectionStatus, b: &ProjectionStatus) -> std::cmp::Ordering {
     let rank = |one: &ProjectionStatus| (one.verdict > Verdict::Moving, one.verdict, one.is_live());
     rank(b).cmp(&rank(a)).then_with(|| (&a.name, a.version, &a.build).cmp(&(&b.name, b.version, &b.build)))
@@ -80,7 +80,7 @@ pub(super) fn page(asked: &Asked<'_>) -> Result<Made, Missing> {
     Ok(Made::new(title, &view, |html, view| write(html, view, asked)))
 }
 
-/// The colour of a verdict. A word always says the same.
+/// The colour of a verdict. A word next to it always says the same.
 pub(super) fn colour(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Idle | Verdict::Moving => "good",

@@ -1,5 +1,5 @@
-//! One build of a projection: what stops it, its last hour, where it is behind, who works on it, which build is beside
-//! it.
+//! One build of a projection: what stops it, its last hour, where it lags, which processes work on it, and which other
+//! builds there are.
 
 use std::time::Duration;
 
@@ -20,10 +20,10 @@ use crate::serve::http::query::address;
 use crate::serve::series::{Mark, Point, Speed, id, speed};
 use crate::standstill::Standstill;
 
-/// Reasons and pauses that are listed.
+/// The most reasons and pauses that are listed.
 const SHOWN: usize = 20;
 
-/// What a query for a part of the page found, or why it failed: the rest is shown all the same.
+/// What a query for a part of the page found, or why it failed. The page shows its other parts in any case.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Part<T> {
@@ -53,9 +53,9 @@ struct View<'p> {
     remedy: Option<&'static str>,
     hour: Vec<Point>,
     marks: Vec<Mark>,
-    /// The rebuild that goes on.
+    /// The progress of a running rebuild.
     progress: Option<BuildProgress>,
-    /// Where time went in this process since it was started, in seconds, by step.
+    /// How this process spent its time since it started, in seconds, by step.
     spent: Option<Spent>,
     /// The other builds of the projection.
     builds: Vec<Sibling>,
@@ -340,7 +340,7 @@ fn rebuild(html: &mut Html, progress: &BuildProgress) {
     }
 }
 
-/// Where time goes, so that "behind" comes with a cause.
+/// Shows where the time goes, so that "behind" comes with a cause.
 fn time(html: &mut Html, view: &View<'_>) {
     let Some(spent) = view.spent.filter(|spent| spent.reading + spent.reducing + spent.writing > 0.0) else { return };
     html.element("h2", &[], "Where this process spends its time");

@@ -1,4 +1,4 @@
-//! SHA-256 (FIPS 180-4), for the hashes by which a page's policy names its own style and script.
+//! SHA-256 (FIPS 180-4), for the hashes by which a page's policy names its style and script.
 
 use crate::serve::http::password::base64;
 

@@ -1,8 +1,8 @@
-//! Lists that are tables, and, where it is narrow, cards.
+//! Lists that are shown as tables, or as cards on a narrow screen.
 
 use super::html::Html;
 
-/// A list with these columns. A name that begins with `#` is that of a column of numbers.
+/// A list with these columns. A column whose name begins with `#` holds numbers.
 pub(super) fn list(html: &mut Html, columns: &[&str], rows: impl FnOnce(&mut Html)) {
     html.within("div", &[("class", "list")], |html| {
         html.within("table", &[], |html| {
@@ -20,7 +20,7 @@ pub(super) fn list(html: &mut Html, columns: &[&str], rows: impl FnOnce(&mut Htm
     });
 }
 
-/// A cell; its label is shown where the columns' names are not.
+/// A cell. Its label is shown where the column names are hidden.
 pub(super) fn cell(html: &mut Html, class: &str, label: &str, add: impl FnOnce(&mut Html)) {
     html.within("td", &[("class", class), ("data-label", label)], add);
 }

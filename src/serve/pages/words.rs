@@ -45,7 +45,7 @@ pub(crate) fn time_of_day(at: SystemTime) -> String {
     moment(at).split(' ').next_back().unwrap_or_default().to_owned()
 }
 
-/// As RFC 3339 has it.
+/// The time in the form of RFC 3339.
 pub(crate) fn machine(at: SystemTime) -> String {
     jiff::Timestamp::try_from(at).map_or_else(|_| value::time_text(at), |at| at.to_string())
 }

@@ -1,9 +1,9 @@
-//! Takes a text of a service's own SQL apart.
+//! Parses a text of custom SQL.
 
 use super::{OwnText, Piece};
 use crate::dialect::Dialect;
 
-/// Words that no database takes for a name unless they are in quotes.
+/// Words that no database accepts as an unquoted name.
 const RESERVED: [&str; 37] = [
     "all",
     "and",
@@ -64,21 +64,21 @@ struct Reader {
     dialect: Dialect,
     /// The rest of the text, not read yet.
     rest: &'static str,
-    /// The text after the last placeholder of a table.
+    /// The text since the last placeholder of a table.
     since: &'static str,
     text: OwnText,
-    /// The word in front, if what is in front is a word.
+    /// The previous token, if it is a word.
     word: Option<&'static str>,
     behind_dot: bool,
     is_first: bool,
-    /// Behind the semicolon at the end.
+    /// True after the final semicolon.
     is_over: bool,
-    /// Parentheses that are open.
+    /// The number of open parentheses.
     depth: usize,
 }
 
 impl OwnText {
-    /// Takes a text apart by the rules of its database. Quoted texts and comments stay as they are.
+    /// Parses a text by the rules of its database. Quoted texts and comments stay as they are.
     pub(super) fn read(dialect: Dialect, text: &'static str) -> Result<Self, String> {
         let mut reader = Reader {
             dialect,
@@ -156,12 +156,12 @@ impl Reader {
         self.rest = self.rest.get(bytes..).unwrap_or_default();
     }
 
-    /// Where the first such character is, or the end.
+    /// The offset of the first such character, or of the end.
     fn find(&self, is: impl Fn(char) -> bool) -> usize {
         self.rest.find(is).unwrap_or(self.rest.len())
     }
 
-    /// How many digits there are from here.
+    /// How many digits follow from here.
     fn digits(&self, from: usize) -> usize {
         let rest = self.rest.get(from..).unwrap_or_default();
         rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len()
@@ -173,7 +173,7 @@ impl Reader {
         self.rest.get(..end).unwrap_or_default()
     }
 
-    /// Keeps what was read since the last placeholder as it is, and skips so many bytes.
+    /// Keeps what was read since the last placeholder unchanged, and skips this many bytes.
     fn cut(&mut self, bytes: usize) {
         let sql = self.since.get(..self.since.len() - self.rest.len()).unwrap_or_default();
         if !sql.is_empty() {
@@ -204,7 +204,7 @@ impl Reader {
         }
     }
 
-    /// Reads up to the quote at the end, which stands for itself where it is doubled; returns what is between.
+    /// Reads up to the closing quote and returns what is between. A doubled quote stands for a single one.
     fn until(&mut self, end: char, escapes: bool) -> Result<String, String> {
         let mut found = String::new();
         let mut chars = self.rest.char_indices().skip(1).peekable();
@@ -221,7 +221,7 @@ impl Reader {
         Err(format!("has a quote without an end: {:.20}", self.rest))
     }
 
-    /// Skips a text in quotes. Where a name has to be, SQLite takes it for a name, so it counts as one.
+    /// Skips a text in quotes. SQLite accepts such a text in the place of a name, so it counts as a name.
     fn string(&mut self, word: Option<&'static str>) -> Result<(), String> {
         let escapes = self.dialect == Dialect::Postgres && word.is_some_and(|word| word.eq_ignore_ascii_case("e"));
         let text = self.until('\'', escapes)?;
@@ -248,7 +248,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Reads a value by its number, or on PostgreSQL a text between tags.
+    /// Reads a numbered placeholder or, on PostgreSQL, a dollar-quoted text.
     fn dollar(&mut self) -> Result<(), String> {
         let digits = self.digits(1);
         if digits > 0 {

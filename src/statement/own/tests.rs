@@ -42,7 +42,7 @@ fn tables_are_filled_in_where_braces_are_sql() {
     assert!(read(Dialects::sqlite(sqlite)).unwrap().of(Dialect::Postgres).is_none());
 }
 
-// Contract: B2: a plain name would mean the live build, whichever is written.
+// Contract: B2: a plain name would mean the live build, whichever build is written.
 #[test]
 fn the_name_of_a_table_of_the_projection_is_refused() {
     for text in [

@@ -6,9 +6,9 @@ use super::run::{Append, Change, ChangeOne, Subject, faults};
 use crate::store::EventSource;
 use crate::testing::fail;
 
-/// Begins the check of a source. `append` stores an event as the next one of its instance, with its instance, both
-/// types, its aggregate's id and its payload, which is JSON. The check invents instances that no other test uses, and
-/// writes about 100 events.
+/// Begins the check of a source. `append` stores an event as the next one of its instance. The event brings its
+/// instance, both types, the id of its aggregate, and a payload in JSON. The check makes up instances that no other
+/// test uses, and writes about 100 events.
 pub fn event_source<'s>(source: &'s dyn EventSource, append: Append<'s>) -> SourceCheck<'s> {
     let kinds = [("thing", "made"), ("thing", "changed"), ("other", "made")];
     let kinds = kinds.map(|(aggregate, event)| (aggregate.to_owned(), event.to_owned())).to_vec();
@@ -32,22 +32,23 @@ impl fmt::Debug for SourceCheck<'_> {
 }
 
 impl<'s> SourceCheck<'s> {
-    /// The types of aggregates and of events that the source can hold, at least two. Default: three, of two types of
-    /// aggregates.
+    /// The pairs of an aggregate type and an event type that the source can hold, at least two. Default: three pairs
+    /// with two aggregate types.
     pub fn kinds<'k>(mut self, kinds: impl IntoIterator<Item = (&'k str, &'k str)>) -> Self {
         self.subject.kinds =
             kinds.into_iter().map(|(aggregate, event)| (aggregate.to_owned(), event.to_owned())).collect();
         self
     }
 
-    /// How to remove all events of an instance for good, so that new ones may follow. Default: they cannot be removed.
+    /// How to remove all events of an instance for good, so that new ones may follow. Default: the source cannot
+    /// remove events.
     pub fn removing(mut self, remove: Change<'s>) -> Self {
         self.subject.remove = Some(remove);
         self
     }
 
-    /// How to lose an event by accident, as when a person deletes it. [`EventSource::flaws`] has to find that. Default:
-    /// none can be lost.
+    /// How to lose an event by accident, as when a person deletes it. [`EventSource::flaws`] must find that. Default:
+    /// the source cannot lose events.
     pub fn losing(mut self, lose: ChangeOne<'s>) -> Self {
         self.subject.lose = Some(lose);
         self
@@ -56,7 +57,7 @@ impl<'s> SourceCheck<'s> {
     /// Runs the check.
     ///
     /// # Panics
-    /// When the source does not keep what the engine relies on; it says what.
+    /// When the source does not keep what the engine relies on. The message says what.
     #[track_caller]
     pub fn assert(&self) {
         let faults = self.faults();
@@ -65,7 +66,7 @@ impl<'s> SourceCheck<'s> {
         }
     }
 
-    /// Runs the check and returns what is wrong with the source; empty if nothing is.
+    /// Runs the check and returns what is wrong with the source. The list is empty if nothing is wrong.
     #[must_use]
     pub fn faults(&self) -> Vec<String> {
         faults(&self.subject)

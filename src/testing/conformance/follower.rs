@@ -1,4 +1,4 @@
-//! A reader that follows others who write.
+//! A reader that reads while other threads write.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

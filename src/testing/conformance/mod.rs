@@ -1,4 +1,5 @@
-//! Checks a custom source: what the engine relies on, tried from outside.
+//! Checks that a custom source keeps what the engine relies on. The check uses only the public interface of the
+//! source.
 //!
 //! # Examples
 //! ```

@@ -1,4 +1,4 @@
-//! One run of the check: it stores events and asks the source for them in every way that the engine does.
+//! One run of the check. It stores events, and reads them from the source in every way that the engine does.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -15,12 +15,12 @@ use crate::store::EventSource;
 
 /// Events that one check stores in its longest instance.
 const EVENTS: i64 = 9;
-/// Events that each of the writers stores while others read.
+/// Events that each writer stores while another thread reads.
 const WRITTEN: i64 = 20;
 /// The most pages that a log of this check can have. A source that gives more never ends.
 const PAGES: usize = 10_000;
 
-/// Stores an event as the next one of its instance, visible when it returns.
+/// Stores an event as the next one of its instance. The event is visible when this returns.
 pub(super) type Append<'s> = &'s (dyn Fn(&Event) + Sync);
 /// Does something to an instance.
 pub(super) type Change<'s> = &'s dyn Fn(&str);
@@ -55,7 +55,7 @@ pub(super) fn faults(subject: &Subject<'_>) -> Vec<String> {
     run.faults
 }
 
-/// An event as it was stored.
+/// An event as the check stored it.
 #[derive(Debug, Clone)]
 struct Stored {
     aggregate_type: String,
@@ -73,11 +73,11 @@ impl Stored {
 
 struct Run<'c, 's> {
     check: &'c Subject<'s>,
-    /// The beginning of the names of all instances of this run.
+    /// The prefix of all instance names of this run.
     tag: String,
-    /// What was stored, by instance: position `p` is at index `p - 1`.
+    /// The stored events by instance: position `p` is at index `p - 1`.
     stored: BTreeMap<Arc<str>, Vec<Stored>>,
-    /// The ids that events were seen with.
+    /// The id with which each event was first seen.
     ids: BTreeMap<(Arc<str>, i64), Uuid>,
     faults: Vec<String>,
 }
@@ -90,7 +90,7 @@ fn whole(length: usize) -> i64 {
     i64::try_from(length).unwrap_or(i64::MAX)
 }
 
-/// JSON that means the same is the same payload.
+/// Payloads are the same if their JSON means the same.
 fn same_json(one: &str, other: &str) -> bool {
     let read = |text: &str| serde_json::from_str::<serde_json::Value>(text).ok();
     one == other || read(one).is_some_and(|one| Some(one) == read(other))
@@ -116,7 +116,7 @@ impl<'c, 's> Run<'c, 's> {
         }
     }
 
-    /// Each fault once.
+    /// Records a fault, once.
     fn fault(&mut self, fault: impl Into<String>) {
         let fault = fault.into();
         if !self.faults.contains(&fault) {
@@ -135,7 +135,7 @@ impl<'c, 's> Run<'c, 's> {
         self.stored.entry(Arc::clone(instance)).or_default().extend(stored);
     }
 
-    /// All kinds.
+    /// A filter that wants all kinds.
     fn all(&self) -> EventFilter {
         wanting(&self.check.kinds)
     }
@@ -150,7 +150,7 @@ impl<'c, 's> Run<'c, 's> {
         last.map_or(0, |at| whole(at) + 1)
     }
 
-    /// Instances of three lengths, and one without events.
+    /// Fills instances of three lengths. One more instance gets no events.
     fn fill(&mut self) {
         for (instance, events) in [("b", 4), ("a", EVENTS), ("c", 1)] {
             let instance = self.name(instance);
@@ -267,7 +267,7 @@ impl<'c, 's> Run<'c, 's> {
         self.read(&[("b", 0)], &all, 100, usize::MAX).map(|_| ())
     }
 
-    /// One read, with everything that is checked for it.
+    /// Reads once, and checks everything that can be checked about the answer.
     fn read(
         &mut self,
         cursors: &[(&str, i64)],
@@ -315,7 +315,7 @@ impl<'c, 's> Run<'c, 's> {
         self.scan(batch, request, &positions);
     }
 
-    /// An event has one id, whenever and however it is read. No two events have the same id.
+    /// Checks that an event has the same id in every read, and that no two events share an id.
     fn meet(&mut self, instance: &Arc<str>, position: i64, id: Option<Uuid>) {
         let Some(id) = id else { return };
         let known = *self.ids.entry((Arc::clone(instance), position)).or_insert(id);
@@ -340,8 +340,8 @@ impl<'c, 's> Run<'c, 's> {
         });
     }
 
-    /// A batch says how far it was scanned, and up to there no wanted event is missing. Limits end a batch, but never
-    /// before its first event.
+    /// Checks that a batch says how far it was scanned, and that no wanted event up to there is missing. A limit may
+    /// end a batch, but not before its first event.
     fn scan(&mut self, batch: &EventBatch, request: &ReadRequest, positions: &[i64]) {
         let events = self.stored.get(&batch.instance).map_or(&[][..], Vec::as_slice);
         let expected: Vec<i64> = (1..)
@@ -364,7 +364,7 @@ impl<'c, 's> Run<'c, 's> {
         });
     }
 
-    /// A log that is read page by page gives each wanted event once.
+    /// Checks that reading a log page by page gives each wanted event once.
     fn pages(&mut self) -> Result<(), StoreError> {
         for (limit, max_bytes) in [(2, usize::MAX), (100, 30)] {
             let (mut after, mut seen) = (0, Vec::new());
@@ -435,7 +435,7 @@ impl<'c, 's> Run<'c, 's> {
         Ok(())
     }
 
-    /// Two writers and a reader, who never sees a position without all below it.
+    /// Runs two writers and a reader. The reader must never see a position without all positions below it.
     fn side_by_side(&mut self) -> Result<(), StoreError> {
         let (store, kinds) = (self.check.append, self.check.kinds.as_slice());
         let names = ["x", "y"].map(|instance| self.name(instance));
@@ -461,7 +461,8 @@ impl<'c, 's> Run<'c, 's> {
             }
             let (mut follower, mut after_all) = (Follower::default(), 0);
             while after_all < PAGES && !(after_all > 0 && follower.is_empty) {
-                // Checked before the read: the read has to see what was written by then.
+                // This check comes before the read: the read must see everything that was written before the writers
+                // ended.
                 after_all += usize::from(writing.load(Ordering::SeqCst) == 0);
                 follower.follow(self.source(), &names, &self.all())?;
             }
@@ -503,7 +504,7 @@ fn show(heads: &[Head]) -> String {
     let mut text = String::from("[");
     for head in heads {
         let name = head.instance.rsplit('-').next().unwrap_or_default();
-        // Writing into a String does not fail.
+        // Writing into a `String` cannot fail.
         let _ = write!(text, " {name}: {} ({})", head.head, head.relevant);
     }
     text + " ]"

@@ -1,4 +1,4 @@
-//! Sources that are wrong on purpose: each mistake is found, and named.
+//! Sources with a mistake on purpose. The check must find each mistake and name it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,7 +13,7 @@ use crate::event::Event;
 use crate::query::{Cursor, EventBatch, EventFilter, Head, HeadsRequest, ReadRequest, Span};
 use crate::store::EventSource;
 
-/// Faults that a mistake in a source's own code would make.
+/// A source whose answers this function changes, as a mistake in its code would.
 struct Mistake<F>(F);
 
 impl<F: Fn(&Call, Answer<'_>) + Send + Sync + 'static> Faults for Mistake<F> {
@@ -40,7 +40,7 @@ fn each(batches: &mut [EventBatch], change: impl Fn(&mut EventBatch)) {
     batches.iter_mut().for_each(change);
 }
 
-/// A mistake in what is read.
+/// The faults of a source with a mistake in its event batches.
 fn reading(change: impl Fn(&mut EventBatch) + Send + Sync + 'static) -> String {
     faults_of(move |_, _, answer| {
         if let Answer::Batches(batches) = answer {
@@ -49,7 +49,7 @@ fn reading(change: impl Fn(&mut EventBatch) + Send + Sync + 'static) -> String {
     })
 }
 
-/// A mistake in heads.
+/// The faults of a source with a mistake in its heads.
 fn heading(change: impl Fn(&mut Vec<Head>) + Send + Sync + 'static) -> String {
     faults_of(move |_, _, answer| {
         if let Answer::Heads(heads) = answer {
@@ -124,7 +124,7 @@ fn mistakes_in_heads_are_found() {
     found(&heading(|heads| heads.truncate(1)), "of two instances");
 }
 
-/// A source whose answers do not depend on what is asked: a part of the request is not looked at.
+/// A source that ignores one part of each request.
 #[derive(Debug)]
 struct Deaf {
     below: MemorySource,
@@ -200,20 +200,20 @@ fn a_source_that_does_not_look_at_what_is_asked_is_found() {
     assert_eq!(event_source(&Deaf { below: below.clone(), to: "nothing" }, &append).faults(), [""; 0]);
 }
 
-/// Two more events of an instance, as they would be stored by chance.
+/// Stores two more events of an instance, as another process could at any time.
 fn chance(below: &MemorySource, instance: &str) {
     for number in 0..2 {
         below.append(Event::new(instance, "thing", &format!("chance-{number}"), "made"));
     }
 }
 
-/// The first batch of an instance that is written while it is read.
+/// The first batch of the instance that the check writes while it reads. It is returned only once.
 fn first_of_many<'b>(done: &AtomicBool, batches: &'b mut [EventBatch]) -> Option<&'b mut EventBatch> {
     let first = batches.iter_mut().find(|batch| batch.instance.ends_with("-x") && batch.head > 0)?;
     (!done.swap(true, Ordering::SeqCst)).then_some(first)
 }
 
-// Contract: L1: what only shows while others write.
+// Contract: L1: a mistake that shows only while others write.
 #[test]
 fn heads_that_are_read_after_events_are_found() {
     let done = AtomicBool::new(false);
@@ -240,13 +240,13 @@ fn a_hole_that_closes_later_is_found() {
         let cursors = vec![Cursor { instance: Arc::clone(&batch.instance), after: batch.after }];
         let request = ReadRequest { cursors, wanted, limit: 100, max_bytes: usize::MAX };
         *batch = below.read(&request).unwrap().remove(0);
-        // It is not visible yet, and those above it are.
+        // The event is not visible yet, but those above it are.
         batch.events.remove(0);
     });
     assert!(said.contains("a position is seen before all below it"), "{said}");
 }
 
-/// A source of which events go, and that knows what is gone or does not.
+/// A source that loses events. `knows` says whether it reports them as gone.
 #[derive(Debug)]
 struct Losing {
     below: MemorySource,

@@ -1,4 +1,4 @@
-//! A store that does what another one does, and lets a test step in at each call.
+//! A store that passes each call on to another store, and lets a test act at each call.
 
 mod stores;
 mod transaction;
@@ -24,7 +24,7 @@ pub struct Call {
     pub name: &'static str,
     /// The projection that the call is about, if it is about one.
     pub projection: Option<ProjectionKey>,
-    /// The instances that the call names; `None` when it is about all of them.
+    /// The instances that the call names. `None` if the call is about all instances.
     pub instances: Vec<Arc<str>>,
     /// Which part of a batch is applied, from 0. See [`FaultyStore::in_parts`].
     pub part: usize,
@@ -195,7 +195,7 @@ impl<S: fmt::Debug> fmt::Debug for FaultyStore<S> {
     }
 }
 
-/// The faults, and how the store is to be used.
+/// The faults, and the number of parts for each batch.
 #[derive(Clone)]
 struct Told {
     faults: Arc<dyn Faults>,
@@ -209,12 +209,12 @@ impl fmt::Debug for Told {
 }
 
 impl Told {
-    /// A call with the faults around it.
+    /// Makes a call with the faults around it.
     fn around<T, E: From<StoreError>>(&self, call: Call, work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
         self.changing(call, |_| work(), |_| Answer::Done)
     }
 
-    /// A call of which the faults may change the answer.
+    /// Makes a call whose answer the faults may change.
     fn changing<T, E: From<StoreError>>(
         &self,
         mut call: Call,
@@ -225,14 +225,15 @@ impl Told {
         let mut outcome = work(&call);
         match &mut outcome {
             Ok(found) => self.faults.after(&call, answer(found))?,
-            // The error of the store is what its caller gets.
+            // The caller gets the store's own error.
             Err(_) => drop(self.faults.after(&call, Answer::Failed)),
         }
         outcome
     }
 }
 
-/// Methods of a store trait that hand the call on, with the faults around it: each with what the call is about.
+/// Makes methods of a store trait that pass the call on with the faults around it. Each line says what its call is
+/// about.
 macro_rules! hand_on {
     ($of:literal, $self:ident => $inner:expr;
      $(fn $name:ident($($arg:ident: $type:ty),*) -> $out:ty $(, $($about:ident($($value:expr),*)).+)?;)*) => {

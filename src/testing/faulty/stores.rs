@@ -79,7 +79,7 @@ impl<S: EventStore> EventStore for FaultyStore<S> {
 
     fn subscribe(&self, topics: Topics) -> Subscription {
         let is_deaf = self.told.faults.before(&mut Call::new("EventStore::subscribe")).is_err();
-        // No event has a type with a NUL in it.
+        // No event has a type with a NUL character, so this subscription receives nothing.
         self.inner.subscribe(if is_deaf { Topics::all().event_type("\0") } else { topics })
     }
 }
@@ -249,7 +249,7 @@ impl<S: ProjectionStore> BuildStore for FaultyStore<S> {
 }
 
 impl Told {
-    /// What catches up in one of the store's own transactions, with the faults around it.
+    /// Wraps what catches up inside one of the store's own transactions, so that the faults run around its calls.
     fn during<'c>(
         &'c self,
         catch_up: CatchUp<'c>,

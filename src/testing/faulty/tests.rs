@@ -1,4 +1,4 @@
-//! Where faults meet a store: before and after each call, and between the parts of a batch.
+//! Faults strike before a call, after it, and between the parts of a batch.
 
 use parking_lot::Mutex;
 
@@ -14,7 +14,7 @@ use crate::store::{EventStore, ProjectionStore};
 use crate::subscription::Topics;
 use crate::table::{Table, text};
 
-/// Writes calls down, and fails those of one name: before they reach the store, or after they took effect.
+/// Records calls, and fails the calls of one name: before they reach the store, or after they took effect.
 #[derive(Debug, Default)]
 struct Log {
     calls: Mutex<Vec<String>>,

@@ -15,7 +15,7 @@ use crate::state::{Checkpoint, Log, ProjectionKey, State};
 use crate::statement::Statement;
 use crate::store::ProjectionTransaction;
 
-/// A transaction of the store below.
+/// A transaction of the store below, with the faults around its calls.
 pub(super) struct FaultyTransaction<'t> {
     pub(super) inner: &'t mut dyn ProjectionTransaction,
     pub(super) told: &'t Told,
@@ -24,7 +24,8 @@ pub(super) struct FaultyTransaction<'t> {
 /// Statements with their instances, in order.
 type Batches<'s> = Vec<(Arc<str>, Vec<&'s Statement>)>;
 
-/// The statements in at most this many parts of about equal length, in order; one empty part if there are none.
+/// Cuts the statements into at most this many parts of about equal length, in order. Without statements there is one
+/// empty part.
 fn parts<'s>(batches: &[(Arc<str>, Vec<&'s Statement>)], parts: usize) -> Vec<Batches<'s>> {
     let all: usize = batches.iter().map(|(_, statements)| statements.len()).sum();
     let (parts, mut done) = (parts.clamp(1, all.max(1)), 0);

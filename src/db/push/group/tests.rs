@@ -1,4 +1,4 @@
-//! A leader that does not come back. What goes well, and what databases do, is in `tests/grouped.rs`.
+//! A leader that never answers. The normal case, and real databases, are tested in `tests/grouped.rs`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -96,7 +96,7 @@ impl Backend for Panics {
     }
 }
 
-// Contract: A1, L8: members of a leader that panics hear that the outcome is not known, and the line goes on.
+// Contract: A1, L8: members of a leader that panics hear that the outcome is unknown, and the line goes on.
 #[test]
 fn a_leader_that_panics_leaves_nobody_waiting() {
     let store = SqliteStore::in_memory().unwrap();

@@ -1,4 +1,4 @@
-//! Several projections over one log: what is read once, and what never is taken from a page.
+//! Several projections over one log: what they read once, and what is never taken from a page.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -89,7 +89,7 @@ fn projections_at_the_same_place_read_a_page_once() {
     assert_eq!(log.reads.load(Ordering::Relaxed), 9 + 5);
 }
 
-// Contract: L3: what was pushed after a page was read is found, also when the page held the end of the log.
+// Contract: L3: events that were pushed after a page was read are found, even when the page held the end of the log.
 #[test]
 fn the_end_of_a_log_is_shared_and_what_is_behind_it_read_anew() {
     let log = Arc::new(Log::default());
@@ -103,7 +103,8 @@ fn the_end_of_a_log_is_shared_and_what_is_behind_it_read_anew() {
     assert!(read(&readers[1], &["a", "b"], 40, 100).more, "whatever the page held");
 }
 
-// Contract: L3: what a page was not read for it does not hold, and a page without one's own events says nothing.
+// Contract: L3: a page holds only the types that it was read for, and a page without events for a projection tells it
+// nothing.
 #[test]
 fn projections_of_different_types_get_each_theirs_whatever_was_read_for_others() {
     let log = Arc::new(Log::default());
@@ -157,7 +158,7 @@ fn what_is_kept_is_bounded() {
     assert!(kept.bytes <= MOST_BYTES && kept.pages["i"].len() == (MOST_BYTES >> 20) - 1, "{}", kept.pages["i"].len());
 }
 
-// Contract: K2: what was erased meanwhile is not read from memory.
+// Contract: K2: an event that was erased in the meantime does not come back from memory.
 #[test]
 fn an_old_page_is_read_anew() {
     let log = Arc::new(Log::default());
@@ -177,7 +178,7 @@ fn an_old_page_is_read_anew() {
     assert_eq!((kept.pages["i"].len(), kept.order.len()), (1, 1));
 }
 
-// Contract: L8: a read that fails, or panics, leaves nobody waiting.
+// Contract: L8: when a read fails or panics, nobody waits for it.
 #[test]
 fn who_reads_and_fails_leaves_the_page_to_others() {
     #[derive(Debug)]

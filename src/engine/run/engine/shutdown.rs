@@ -1,4 +1,4 @@
-//! Stops an engine: its work ends, its leases go back, its threads are joined.
+//! Stops an engine: ends its work, gives its leases back, joins its threads.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,13 +17,13 @@ const DROP_TIMEOUT: Duration = Duration::from_secs(5);
 const LAST_MOMENT: Duration = Duration::from_millis(100);
 
 impl Engine {
-    /// Stops taking work, lets transactions that run end, gives leases back and joins every thread. With [`Duration::MAX`] it
-    /// takes as long as they do. Repeating it waits for those threads that had not ended; a second caller waits for the
-    /// first.
+    /// Stops taking work, lets running transactions end, gives leases back and joins every thread. With
+    /// [`Duration::MAX`] it waits without a limit. A repeated call waits for the threads that had not ended; a second
+    /// caller waits for the first.
     ///
     /// # Errors
-    /// [`ShutdownError`] names the threads that did not end in time. Inside a reducer that is the thread of the call: the
-    /// engine stops, and another call has to wait for it.
+    /// [`ShutdownError`] names the threads that did not end in time. A call from inside a reducer names the thread that
+    /// it runs on: the engine stops, and another call has to wait for that thread.
     pub fn shutdown(&self, timeout: Duration) -> Result<(), ShutdownError> {
         let deadline = clock::deadline(timeout);
         if is_reducing() {
@@ -74,7 +74,7 @@ impl Engine {
         self.shared.progress.all_moved();
     }
 
-    /// Gives commands and leases back, on its own thread: a connection may be frozen.
+    /// Gives commands and leases back. It runs on a separate thread, because a connection may be frozen.
     fn leave(&self, deadline: Instant) -> Result<(), Option<Thread>> {
         let shared = Arc::clone(&self.shared);
         let leave = move || {

@@ -35,7 +35,7 @@ const DOUBT_AGAIN: Duration = Duration::from_secs(1);
 enum LogView {
     Reached,
     NotYet,
-    /// One of them is not in the log any more.
+    /// The log no longer holds one of them.
     Lost {
         position: i64,
     },
@@ -46,15 +46,14 @@ enum LogView {
 }
 
 impl Engine {
-    /// Waits until the projection has handled this position of the instance, whichever process does the work. What
-    /// readers see counts: while a new version is being built, that is the old one.
+    /// Waits until the projection has handled this position of the instance, whichever process does the work. It waits
+    /// for the build that readers see: while a new version is being built, that is the old one.
     ///
     /// # Errors
-    /// See [`AwaitError`]: `EventFailed` when the event at this position was left out; `Stopped` as soon as it is known that the
-    /// instance waits for a person, because of an event, because its history diverged, or because rows stand without a
-    /// checkpoint; `TimedOut` in all other cases, with
-    /// what keeps the instance from moving, also where people or another process do: a pause, missing rights, a lock, a
-    /// lease, a first run, a version that nobody runs.
+    /// See [`AwaitError`]. `EventFailed` means that the event at this position was left out. `Stopped` means that the
+    /// instance waits for a person: an event stopped it, its history diverged, or rows exist without a checkpoint. The
+    /// wait then ends at once. `TimedOut` covers all other cases, and says what keeps the instance from moving: a
+    /// pause, missing rights, a lock, a lease, a first run, or a version that no process runs.
     pub fn await_position(
         &self,
         projection: &str,
@@ -67,7 +66,7 @@ impl Engine {
         self.await_events(projection, instance, &[(position, None)], start, timeout)
     }
 
-    /// Waits until the projection has handled these events: reads one's own writes.
+    /// Waits until the projection has handled these events, so that a caller can read its own writes.
     ///
     /// # Errors
     /// As [`await_position`](Self::await_position).
@@ -84,7 +83,7 @@ impl Engine {
         })
     }
 
-    /// Waits for work of this process that is under way. That costs less than asking the database.
+    /// Waits for work that this process is doing. That costs less than asking the database.
     fn await_work(&self, projection: &str, instance: &str, events: &[Spot], since: u64, deadline: Instant) {
         let Some((at, runner)) = self.find(projection).filter(|_| self.shared.stores.events.is_some()) else { return };
         let last = events.iter().map(|(position, _)| *position).max().unwrap_or(0);
@@ -108,7 +107,7 @@ impl Engine {
     fn is_applied(&self, projection: usize, instance: &str, events: &[Spot], since: u64) -> bool {
         // Work on a build that readers do not see does not count.
         let is_seen = |runner: &Runner| !runner.state().is_contested && runner.seen().key == *runner.key();
-        // A connection that was lost meanwhile may have led to another log than the next one does.
+        // A connection that was lost in the meantime may have led to another log than the next one does.
         self.shared.mind_generation();
         self.shared.runners.get(projection).is_some_and(is_seen)
             && self.shared.progress.is_applied(since, projection, instance, events)
@@ -137,7 +136,7 @@ impl Engine {
             }
             let state = self.state(&live.key, &instance)?;
             if let Some(found) = torn {
-                // The rows need not show what the checkpoint says.
+                // The rows may differ from what the checkpoint says.
                 let cause = StopCause::Store(torn_tables("waiting for events in them", &found));
                 let stopped = Stopped { instance, position: state.position, cause };
                 return Err(AwaitError::Stopped { projection: projection.to_owned(), stopped: Box::new(stopped) });
@@ -162,7 +161,7 @@ impl Engine {
                 }
                 // Another version is live now.
                 LogView::Reached => continue,
-                // The checkpoint has moved, so what was found is out of date.
+                // The checkpoint has moved, so the finding is out of date.
                 LogView::NotYet | LogView::Diverged { .. } => {}
             }
             if let Some(error) = stopped(projection, &state, last.0) {
@@ -186,7 +185,7 @@ impl Engine {
         }
     }
 
-    /// True when readers still see this build. While another version may take its place, the database is asked.
+    /// True when readers still see this build. While another version may take its place, this asks the database.
     fn is_still_seen(&self, runner: &Runner, live: &LiveBuild) -> Result<bool, StoreError> {
         if !runner.state().is_contested || runner.is_shadow() {
             return Ok(true);
@@ -200,15 +199,16 @@ impl Engine {
         Ok(states.into_iter().next().unwrap_or_default())
     }
 
-    /// True when the state has not moved since it was read, so that what was found about it holds.
+    /// True when the state has not moved since it was read, so the finding about it holds.
     fn is_still(&self, live: &LiveBuild, state: &State) -> Result<bool, StoreError> {
         let now = self.state(&live.key, &state.instance)?;
         Ok((now.position, now.event) == (state.position, state.event))
     }
 
-    /// The checkpoint is there, or the events are and none of them concerns the projection any more. The log has to say so
-    /// too: a checkpoint that is not part of it shows nothing, and an event that it lost is not handled. It is asked when
-    /// the wait would end, and in between where it `doubts`.
+    /// Whether the projection has handled the events: the checkpoint has reached them, or the log has and the
+    /// projection has handled every event there that concerns it. The log has to confirm that: a checkpoint that is not
+    /// part of the log proves nothing, and an event that the log lost is not handled. This asks the log when the wait
+    /// would end, and before that when the caller `doubts`.
     fn look(&self, live: &LiveBuild, state: &State, events: &[Spot], doubts: bool) -> Result<LogView, StoreError> {
         let (instance, source) = (&state.instance, self.shared.stores.source.as_ref());
         let last = events.iter().map(|(position, _)| *position).max().unwrap_or_default();
@@ -257,12 +257,12 @@ impl Engine {
     }
 }
 
-/// A reducer that waits for its own projection would wait for itself.
+/// A reducer that waited for its own projection would wait for itself.
 fn check_outside(projection: &str) -> Result<(), AwaitError> {
     if is_reducing() { Err(AwaitError::InsideReducer { projection: projection.to_owned() }) } else { Ok(()) }
 }
 
-/// The events that prove the others. One transaction gives its events consecutive ids, so the last of them is enough.
+/// The events that prove the others. One transaction gives its events consecutive ids, so the last one is enough.
 fn ends(events: &[Spot]) -> Vec<(i64, Uuid)> {
     let mut known: Vec<(i64, Uuid)> = events.iter().filter_map(|(position, id)| Some((*position, (*id)?))).collect();
     known.sort_unstable();
@@ -271,7 +271,7 @@ fn ends(events: &[Spot]) -> Vec<(i64, Uuid)> {
     known.iter().enumerate().filter(is_end).map(|(_, event)| *event).collect()
 }
 
-/// An instance that waits for a person at or before the position.
+/// The error for an instance that waits for a person at this position or before it.
 fn stopped(projection: &str, state: &State, position: i64) -> Option<AwaitError> {
     let blocked = state.blocked.as_ref().filter(|blocked| blocked.stopped && blocked.position <= position)?;
     let cause = StopCause::Stopped(blocked.clone());

@@ -14,7 +14,7 @@ const LONG: Duration = Duration::from_secs(30);
 
 const LEASE: Duration = Duration::from_secs(1);
 
-/// Carries out nothing until it is told to, or may not go on; then it ends when it is let go.
+/// Does nothing until it is told to go on or to stop. Then it waits until the test lets it end.
 #[derive(Debug)]
 struct Held {
     began: Sender<()>,
@@ -37,8 +37,8 @@ impl CommandHandler for Held {
     }
 }
 
-/// An engine stalls, another process takes its command and gives it back: it is begun here again, whether the thread
-/// that had it has ended by then or not.
+/// An engine stalls, and another process takes its command and gives it back. The engine begins it again, whether or
+/// not its first thread has ended by then.
 fn comes_back(ends_before: bool) {
     let ((began, begins), (stopped, stops)) = (bounded(9), bounded(9));
     let ((end, finish), (release, let_go)) = (bounded(9), bounded(9));
@@ -56,7 +56,7 @@ fn comes_back(ends_before: bool) {
     engine.announce();
     begins.recv_timeout(LONG).unwrap();
 
-    // To one with so short a lease, what is kept for long looks like the work of a wrong clock.
+    // A process with such a short lease takes a long one for the work of a wrong clock.
     let (other, names) = (Uuid::from_u128(7), [("logins".to_owned(), 1)]);
     while commands.keep(other, &[id], LEASE * 3).unwrap() != [id] {
         commands.take(other, &names, Duration::from_millis(1), 1).unwrap();

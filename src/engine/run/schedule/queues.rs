@@ -8,7 +8,7 @@ use crate::engine::pass::work::Work;
 /// The most pairs that wait. A later tick finds the pairs that had no room.
 pub(super) const MOST_WAITING: usize = 100_000;
 
-/// Instances that wait, in the order in which they came, each once.
+/// Instances that wait, in the order of arrival, each once.
 #[derive(Debug, Default)]
 pub(super) struct Line {
     pub(super) order: VecDeque<Arc<str>>,
@@ -16,7 +16,7 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// Returns false when the instance waits already.
+    /// Returns false when the instance already waits.
     pub(super) fn add(&mut self, instance: &Arc<str>) -> bool {
         let is_new = self.known.insert(Arc::clone(instance));
         if is_new {
@@ -25,7 +25,7 @@ impl Line {
         is_new
     }
 
-    /// Takes the first free instances, `most` at most. The others keep their places.
+    /// Takes the first free instances, at most `most` of them. The others keep their places.
     pub(super) fn take(&mut self, most: usize, is_free: impl Fn(&Arc<str>) -> bool) -> Vec<Arc<str>> {
         let (mut taken, mut passed) = (Vec::new(), Vec::new());
         while taken.len() < most
@@ -58,10 +58,10 @@ impl Line {
 pub(super) struct Lane {
     pub(super) waiting: Line,
     pub(super) direct: VecDeque<Vec<Work>>,
-    /// The last job was of events at hand. The next one catches up, if anything waits for that.
+    /// The last job had queued events. The next one catches up, if anything waits for that.
     pub(super) was_direct: bool,
     pub(super) running: usize,
-    /// Worked on when there is nothing else to do and another worker is free, or when it is its turn.
+    /// Worked on when no other work waits and another worker is free, or when it is its turn.
     pub(super) background: bool,
 }
 
@@ -71,11 +71,11 @@ impl Lane {
     }
 }
 
-/// How often an instance could not be worked on in a row.
+/// How often in a row an instance could not be worked on.
 #[derive(Debug, Default)]
 pub(super) struct Setbacks {
     pub(super) times: u32,
-    /// True when the job that runs had trouble with it too.
+    /// True when the running job had trouble with it too.
     pub(super) again: bool,
 }
 
@@ -83,10 +83,10 @@ pub(super) struct Setbacks {
 #[derive(Debug)]
 pub(super) struct Running {
     pub(super) projection: usize,
-    /// The instances that it still has.
+    /// The instances that the job still has.
     pub(super) instances: Vec<Arc<str>>,
     pub(super) hangs: bool,
-    /// A spare thread works in its place, so it counts in no share.
+    /// A spare thread works in its place, so the job counts in no share.
     pub(super) replaced: bool,
 }
 
@@ -96,19 +96,19 @@ pub(super) type Pair = (usize, Arc<str>);
 pub(super) struct Queues {
     pub(super) lanes: Vec<Lane>,
     pub(super) waiting: usize,
-    /// Pairs that are worked on, each with its job. `None` for events at hand that wait for a job.
+    /// Pairs that are being worked on, each with its job. `None` for queued events that wait for a job.
     pub(super) claimed: HashMap<Pair, Option<u64>>,
     pub(super) running: BTreeMap<u64, Running>,
     pub(super) last_id: u64,
-    /// Pairs that have their own jobs, so that no other instance waits for what they wait for.
+    /// Pairs that get separate jobs, so that no other instance waits with them.
     pub(super) troubled: HashMap<(usize, Arc<str>), Setbacks>,
-    /// Asked for while they were being worked on.
+    /// Pairs that were asked for while they were being worked on.
     pub(super) again: HashSet<(usize, Arc<str>)>,
-    /// Jobs by instance.
+    /// The number of jobs by instance.
     pub(super) busy: HashMap<Arc<str>, usize>,
     pub(super) next: usize,
     pub(super) jobs: usize,
-    /// Live jobs since the last one in the background.
+    /// The number of live jobs since the last background job.
     pub(super) live: usize,
     pub(super) closed: bool,
 }
@@ -129,7 +129,7 @@ impl Queues {
         self.waiting += usize::from(added);
     }
 
-    /// Jobs that take a worker.
+    /// The number of jobs that take a worker.
     pub(super) fn active(&self) -> usize {
         self.jobs.saturating_sub(self.running.values().filter(|job| job.replaced).count())
     }
@@ -144,7 +144,7 @@ impl Queues {
         }
     }
 
-    /// Undoes [`count`](Self::count) for a job that is over, or does not count any more.
+    /// Undoes [`count`](Self::count) for a job that is over, or that no longer counts.
     pub(super) fn discount(&mut self, job: &Running) {
         if let Some(lane) = self.lanes.get_mut(job.projection) {
             lane.running = lane.running.saturating_sub(1);
@@ -163,7 +163,7 @@ impl Queues {
         }
     }
 
-    /// Takes all instances from a job but those in whose reducers it hangs. They wait again.
+    /// Takes all instances from a job except those in whose reducers it hangs. They wait again.
     pub(super) fn free(&mut self, id: u64, hanging: &[Arc<str>]) {
         let Some(job) = self.running.get_mut(&id) else { return };
         let (projection, counts) = (job.projection, !job.replaced);

@@ -1,4 +1,4 @@
-//! Who gets the next worker.
+//! Which work gets the next worker.
 
 use super::*;
 use crate::engine::pass::work::Origin;
@@ -58,7 +58,7 @@ fn one_projection_leaves_a_worker_to_the_others() {
     assert!(schedule.next().is_none(), "never for the projection that has the other one");
 }
 
-// Contract: L4: whether an instance or a projection is to blame shows after one time-out; from then on what is to blame waits.
+// Contract: L4: one time-out shows whether an instance or a projection is to blame. From then on that one waits.
 #[test]
 fn an_instance_that_is_to_blame_leaves_a_worker() {
     let schedule = Schedule::new(3, 2, 1);
@@ -94,7 +94,7 @@ fn at_hand(names: &[&str]) -> Vec<Work> {
     names.iter().map(|name| Work::new(Arc::from(*name), Origin::Given, Vec::new())).collect()
 }
 
-// Contract: L4, E3: one tenant that pushes what all projections want.
+// Contract: L4, E3: one tenant pushes events that all projections want.
 #[test]
 fn events_at_hand_of_one_instance_come_behind_those_of_others() {
     let schedule = Schedule::new(3, 2, 1);
@@ -115,7 +115,7 @@ fn events_at_hand_of_one_instance_come_behind_those_of_others() {
     assert_eq!(names(&schedule.next().unwrap()), (1, vec!["loud"]), "it has kept its place");
 }
 
-// Contract: L5, C3: however much is pushed, what is behind is caught up.
+// Contract: L5, C3: instances that lag are caught up, however much is pushed.
 #[test]
 fn events_at_hand_and_what_is_behind_take_turns() {
     let schedule = Schedule::new(1, 1, 1);
@@ -133,7 +133,7 @@ fn events_at_hand_and_what_is_behind_take_turns() {
     assert_eq!(order, ["a", "z", "b", "y"]);
 }
 
-// Contract: C3, L4: a long backlog goes to the end of the line, whatever its name.
+// Contract: C3, L4: an instance with a long backlog goes to the end of the line, whatever its name.
 #[test]
 fn instances_wait_in_the_order_in_which_they_came() {
     let schedule = Schedule::new(1, 2, 1);
@@ -176,7 +176,7 @@ fn background_work_comes_last_and_leaves_a_worker() {
     assert!(alone.wants_job() && alone.next().is_some(), "a single worker does it when it has nothing else");
 }
 
-// Contract: L4: live work that never ends does not keep a build waiting for ever, and waits for one job of it at most.
+// Contract: L4: endless live work does not keep a build waiting for ever, and waits for at most one job of the build.
 #[test]
 fn background_work_has_its_turn_also_where_live_work_never_ends() {
     let schedule = Schedule::new(2, 1, 1);
@@ -196,7 +196,7 @@ fn background_work_has_its_turn_also_where_live_work_never_ends() {
     assert_eq!(had, [round.clone(), round].concat());
 }
 
-// Contract: L4: also where the other workers are busy; but of several workers one at most.
+// Contract: L4: this holds when the other workers are busy, too; but background work gets only one of several workers.
 #[test]
 fn the_turn_of_background_work_takes_one_worker_at_most() {
     let schedule = Schedule::new(4, 3, 1);
@@ -253,7 +253,7 @@ fn an_instance_asked_for_while_it_runs_is_looked_at_again() {
     assert!(schedule.next().is_none() && schedule.next().is_none() && schedule.close());
 }
 
-// Contract: L4: what waits for something of its own keeps no others waiting.
+// Contract: L4: an instance that waits for something keeps no others waiting.
 #[test]
 fn an_instance_with_trouble_has_jobs_of_its_own() {
     let schedule = Schedule::new(1, 3, 3);
@@ -282,7 +282,7 @@ fn an_instance_with_trouble_has_jobs_of_its_own() {
     run(&["b", "a"], None);
 }
 
-// Contract: L4: a reducer that hangs keeps its own instance only, and no worker.
+// Contract: L4: a reducer that hangs keeps only its instance, and no worker.
 #[test]
 fn a_job_that_hangs_frees_the_others_and_has_a_spare_in_its_place() {
     let schedule = Schedule::new(2, 2, 3);
@@ -307,7 +307,8 @@ fn a_job_that_hangs_frees_the_others_and_has_a_spare_in_its_place() {
     assert_eq!(names(&schedule.next().unwrap()), (0, vec!["b"]));
 }
 
-// Contract: L4, L11: with more of them than there are spares the projection stands still, and that is told; others go on.
+// Contract: L4, L11: when more reducers hang than there are spares, the projection stands still and reports it; others
+// go on.
 #[test]
 fn more_jobs_hang_than_there_are_spares() {
     let schedule = Schedule::new(3, 2, 1);
@@ -338,7 +339,7 @@ fn more_jobs_hang_than_there_are_spares() {
     hanging.remove(0);
     assert_eq!(schedule.mind_hanging(&hanging), [0; 0], "a spare is free again");
     assert_eq!(names(&schedule.next().unwrap()), (2, vec!["z"]));
-    // One that goes on counts again.
+    // A reducer that goes on counts again.
     assert_eq!(schedule.mind_hanging(&[]), [0; 0]);
     assert!(!schedule.wants_job());
 }
