@@ -3,6 +3,7 @@
 //! Texts in quotes go through `{:?}`, which escapes the same characters.
 
 use std::borrow::Cow;
+use std::fmt::Display;
 
 /// The text in which every character that would break the line, move a cursor, or reverse or hide other text is
 /// escaped.
@@ -29,6 +30,43 @@ pub(crate) fn is_hidden(letter: char) -> bool {
                 | '\u{fff9}'..='\u{fffb}'
                 | '\u{e0000}'..='\u{e007f}'
         )
+}
+
+/// Most bytes of a list in an error. The words around it have room beside it, where texts are cut.
+const LONGEST_LIST: usize = 3000;
+
+/// A list as [`plain`] text. Where it is too long it says how many more there are.
+pub(crate) fn listed<T: Display>(items: impl IntoIterator<Item = T>, between: &str) -> String {
+    listed_of_more(items, between, 0)
+}
+
+/// The same of the first ones of a list, which has so many more.
+pub(crate) fn listed_of_more<T: Display>(items: impl IntoIterator<Item = T>, between: &str, mut more: u64) -> String {
+    let (mut text, mut is_full) = (String::new(), false);
+    for item in items {
+        let item = item.to_string();
+        let item = plain(&item);
+        let room = LONGEST_LIST.saturating_sub(text.len());
+        is_full |= !text.is_empty() && item.len() > room;
+        if is_full {
+            more = more.saturating_add(1);
+            continue;
+        }
+        if !text.is_empty() {
+            text.push_str(between);
+        }
+        let end = item.floor_char_boundary(room);
+        text.push_str(item.get(..end).unwrap_or_default());
+        if end < item.len() {
+            text.push('…');
+        }
+    }
+    if more > 0 { format!("{text}{between}and {more} more") } else { text }
+}
+
+/// The same of texts in quotes.
+pub(crate) fn quoted(items: &[String]) -> String {
+    listed(items.iter().map(|item| format!("{item:?}")), ", ")
 }
 
 /// `1 event`, `2 events`.

@@ -112,12 +112,14 @@ impl fmt::Display for StopCause {
             ),
             Self::HistoryDiverged { found } => write!(
                 f,
-                "the event store's history is not the one this projection was built from ({found}); \
-                 connect the right store, or reset the projection so that it is rebuilt from this one"
+                "the event store's history is not the one this projection was built from ({}); \
+                 connect the right store, or reset the projection so that it is rebuilt from this one",
+                plain(found)
             ),
             Self::HistoryChanged { found } => write!(
                 f,
-                "the event store's history changed beneath the work ({found}); nothing was written, trigger it again"
+                "the event store's history changed beneath the work ({}); nothing was written, trigger it again",
+                plain(found)
             ),
             Self::RowsWithoutCheckpoint => write!(
                 f,
@@ -125,7 +127,12 @@ impl fmt::Display for StopCause {
                 StandstillKind::Orphaned.remedy()
             ),
             Self::LogIncomplete { found } => {
-                write!(f, "the log of the instance is not whole ({found}); {}", StandstillKind::Incomplete.remedy())
+                write!(
+                    f,
+                    "the log of the instance is not whole ({}); {}",
+                    plain(found),
+                    StandstillKind::Incomplete.remedy()
+                )
             }
             Self::Gap { checkpoint } => {
                 write!(f, "events are missing after checkpoint {checkpoint}; fetch them from the store")
@@ -136,7 +143,7 @@ impl fmt::Display for StopCause {
             ),
             Self::Reset => f.write_str("its checkpoint was set back meanwhile; trigger it again"),
             Self::LeaseLost => f.write_str("another process has taken it over"),
-            Self::Unfed { why } => f.write_str(why),
+            Self::Unfed { why } => f.write_str(&plain(why)),
             Self::Cancelled => f.write_str("the work was cancelled"),
             Self::Store(error) => f.write_str(&chain(error)),
             Self::StandsStill(found) => write!(f, "{found}; {}", found.kind.remedy()),

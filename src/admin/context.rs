@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::builds::{Build, Phase};
 use crate::engine::{Astray, HandlerConfig, Hook, NEXT, ProjectionHandler, Reducing, Stop, astray};
-use crate::error::{Error, OperateError, StoreError, SwitchError, chain};
+use crate::error::{Error, OperateError, StoreError, SwitchError};
 use crate::lease::Pause;
 use crate::projection::Projection;
 use crate::query::{Head, HeadsRequest};
@@ -165,7 +165,7 @@ pub(super) fn lower(error: Error) -> OperateError {
         Error::Statement(error) => error.into(),
         Error::Failure(error) => error.into(),
         Error::Operate(error) => error,
-        other => OperateError::Unsupported { what: chain(&other) },
+        other => OperateError::Other(Box::new(other)),
     }
 }
 
@@ -173,4 +173,21 @@ pub(super) fn lower(error: Error) -> OperateError {
 pub(super) fn answer(report: &impl serde::Serialize) -> Result<serde_json::Value, OperateError> {
     let failed = |error| StoreError::new("writing an answer", crate::error::StoreErrorKind::Data, error);
     Ok(serde_json::to_value(report).map_err(failed)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{PushError, StoreErrorKind, TriggerError, chain};
+
+    // Contract: H1
+    #[test]
+    fn an_error_of_another_family_keeps_its_cause() {
+        let failed = || StoreError::new("reading", StoreErrorKind::Conflict, "the cause");
+        for error in [Error::Push(PushError::Store(failed())), Error::Trigger(TriggerError::Store(failed()))] {
+            let error = lower(error);
+            assert_eq!(chain(&error), "reading failed; try again: the cause");
+            assert_eq!(std::error::Error::source(&error).map(ToString::to_string).as_deref(), Some("the cause"));
+        }
+    }
 }

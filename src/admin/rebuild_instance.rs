@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::context::{Context, Control, answer};
+use super::context::{Context, Control, answer, lower};
 use super::rebuild::RebuildReport;
 use super::tries::{insist, may_succeed_later};
 use super::{left_out, lost};
@@ -84,7 +84,7 @@ fn fill(
         let fetched = insist(control, || match handler.fetch_events(&[&**instance]) {
             Ok(fetched) => Ok(fetched),
             Err(TriggerError::Store(error)) => Err(error.into()),
-            Err(other) => Err(OperateError::Unsupported { what: chain(&other) }),
+            Err(other) => Err(lower(other.into())),
         })?;
         let more = !fetched.more().is_empty();
         let processed = handler.process(fetched);

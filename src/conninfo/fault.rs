@@ -47,7 +47,8 @@ pub(crate) enum Fault {
     #[error("`{0}` needs a stronger sslmode: {1}")]
     Weak(&'static str, &'static str),
     #[error(
-        "`service` names one that none of the files of services has: the user's, which is ~/.pg_service.conf unless          PGSERVICEFILE or `servicefile` names another, and pg_service.conf of the system"
+        "`service` names one that none of the files of services has: the user's, which is ~/.pg_service.conf unless \
+         PGSERVICEFILE or `servicefile` names another, and pg_service.conf of the system"
     )]
     Service,
     #[error("{0}, in which services are looked for, cannot be read")]

@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 
 use super::{PayloadError, PushError, StoreError};
+use crate::plain::plain;
 
 /// A decision that failed. Nothing was stored, unless the variant says otherwise. `E` is the error with which the
 /// service refuses.
@@ -25,8 +26,10 @@ pub enum DecideError<E: StdError + 'static> {
     },
     /// The decision returned an event of another aggregate, which the version does not guard.
     #[error(
-        "nothing pushed: event {index} of the decision is about {found}, and the decision about {wanted}; push events of others \
-         by themselves"
+        "nothing pushed: event {index} of the decision is about {}, and the decision about {}; push events of others \
+         by themselves",
+        plain(found),
+        plain(wanted)
     )]
     Foreign {
         /// Which event, from 0.
@@ -37,7 +40,7 @@ pub enum DecideError<E: StdError + 'static> {
         wanted: String,
     },
     /// An event of the aggregate could not be applied to its state.
-    #[error("folding {aggregate} failed at position {position}")]
+    #[error("folding {} failed at position {position}", plain(aggregate))]
     Fold {
         /// Type, id and tenant of the aggregate, for people.
         aggregate: String,

@@ -2,7 +2,7 @@
 
 use super::{StoreError, TriggerError};
 use crate::failure::{FailureClass, RetryOutcome};
-use crate::plain::{plain, several};
+use crate::plain::{listed_of_more, plain, several};
 
 /// Refused events that the text of an error names.
 const NAMED: usize = 5;
@@ -12,7 +12,7 @@ const NAMED: usize = 5;
 #[non_exhaustive]
 pub enum FailureError {
     /// The engine runs no projection of this name.
-    #[error("the engine runs no projection {projection:?}")]
+    #[error("the engine runs no projection {projection:?}; check the spelling, or give it to the engine")]
     UnknownProjection {
         /// The name.
         projection: String,
@@ -90,11 +90,7 @@ fn applied_events(applied: u64) -> String {
 
 fn refused(mended: &RetryOutcome) -> String {
     let named = mended.refused.iter().take(NAMED);
-    let mut words: Vec<String> =
-        named.map(|one| format!("event {} of instance {:?} ({})", one.position, one.instance, one.error)).collect();
+    let words = named.map(|one| format!("event {} of instance {:?} ({})", one.position, one.instance, one.error));
     let more = (mended.refused.len().saturating_sub(NAMED) as u64).saturating_add(mended.not_named);
-    if more > 0 {
-        words.push(format!("and {more} more"));
-    }
-    words.join(", ")
+    listed_of_more(words, ", ", more)
 }

@@ -44,3 +44,6 @@ use crate::plain::plain;
 pub fn chain(error: &(dyn StdError + 'static)) -> String {
     net::bounded(&plain(&net::chain(error, net::said)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{FailureError, Holder, SetupError, StatementError, StoreError};
 use crate::clock::spoken;
 use crate::command::CommandState;
-use crate::plain::plain;
+use crate::plain::{listed, plain, quoted};
 
 /// A build that was not put in the place of the live one.
 #[derive(Debug, thiserror::Error)]
@@ -16,7 +16,8 @@ use crate::plain::plain;
 pub enum SwitchError {
     /// The new build lags behind the live one.
     #[error(
-        "{build} is not as far as the live build of projection {projection:?} in {behind} instance{} (first: {instance:?}, at {from}, live at {to}); let it catch up first",
+        "{} is not as far as the live build of projection {projection:?} in {behind} instance{} (first: {instance:?}, at {from}, live at {to}); let it catch up first",
+        plain(build),
         if *.behind == 1 { "" } else { "s" }
     )]
     NotCaughtUp {
@@ -48,7 +49,9 @@ pub enum SwitchError {
     },
     /// The new build was filled from events that the log no longer has.
     #[error(
-        "readers stay where they are, because {build} of projection {projection:?} was built from another history than that of the log (first: instance {instance:?}, {found}); connect the right store; or, if this one is right, ask for a rebuild, which fills such instances again, or remove the build with `readside builds abandon` or `readside builds drop-old`"
+        "readers stay where they are, because {} of projection {projection:?} was built from another history than that of the log (first: instance {instance:?}, {}); connect the right store; or, if this one is right, ask for a rebuild, which fills such instances again, or remove the build with `readside builds abandon` or `readside builds drop-old`",
+        plain(build),
+        plain(found)
     )]
     Diverged {
         /// The projection.
@@ -62,7 +65,8 @@ pub enum SwitchError {
     },
     /// An object of the service depends on a view whose columns change.
     #[error(
-        "view {view:?} cannot keep all its columns in the new version, and {dependents} depends on it; drop that, ask for the switch with `readside builds switch`, and make it anew afterwards"
+        "view {view:?} cannot keep all its columns in the new version, and {} depends on it; drop that, ask for the switch with `readside builds switch`, and make it anew afterwards",
+        plain(dependents)
     )]
     Dependents {
         /// The view.
@@ -72,7 +76,8 @@ pub enum SwitchError {
     },
     /// Other rows refer to a row that the new build does not have.
     #[error(
-        "instance {instance:?} of projection {projection:?} stays as it is: a row of it that has to go is referred to ({referring}); delete or change first what refers to it ({error})"
+        "instance {instance:?} of projection {projection:?} stays as it is: a row of it that has to go is referred to ({}); delete or change first what refers to it",
+        plain(referring)
     )]
     Referred {
         /// The projection.
@@ -82,11 +87,12 @@ pub enum SwitchError {
         /// The foreign keys, with their tables.
         referring: String,
         /// What the database says.
-        error: String,
+        source: Box<StoreError>,
     },
     /// Rows that others refer to cannot take their new values one after the other.
     #[error(
-        "instance {instance:?} of projection {projection:?} stays as it is: rows of it that others refer to ({referring}) cannot take their new values in place ({error}); rebuild the whole projection, which makes new tables"
+        "instance {instance:?} of projection {projection:?} stays as it is: rows of it that others refer to ({}) cannot take their new values in place; rebuild the whole projection, which makes new tables",
+        plain(referring)
     )]
     NotInPlace {
         /// The projection.
@@ -96,10 +102,10 @@ pub enum SwitchError {
         /// The foreign keys, with their tables.
         referring: String,
         /// What the database says.
-        error: String,
+        source: Box<StoreError>,
     },
     /// There is no such build.
-    #[error("projection {projection:?} has no build {build}")]
+    #[error("projection {projection:?} has no build {}; see `readside builds list`", plain(build))]
     NoBuild {
         /// The projection.
         projection: String,
@@ -131,7 +137,7 @@ impl SwitchError {
 #[non_exhaustive]
 pub enum OperateError {
     /// No projection of this name is known here.
-    #[error("there is no projection {projection:?}; known are: {}", known.join(", "))]
+    #[error("there is no projection {projection:?}; known are: {}", listed(known, ", "))]
     UnknownProjection {
         /// The name.
         projection: String,
@@ -164,7 +170,12 @@ pub enum OperateError {
         head: i64,
     },
     /// A primary key that does not fit the table.
-    #[error("table {table:?} has the primary key ({columns}), which {given:?} does not fit: {why}")]
+    #[error(
+        "table {table:?} has the primary key ({}), which [{}] does not fit: {}",
+        plain(columns),
+        quoted(given),
+        plain(why)
+    )]
     BadKey {
         /// The table.
         table: String,
@@ -204,7 +215,7 @@ pub enum OperateError {
         running: Vec<u32>,
     },
     /// The request cannot be carried out as things are.
-    #[error("projection {projection:?}: {why}")]
+    #[error("projection {projection:?}: {}", plain(why))]
     Refused {
         /// The projection.
         projection: String,
@@ -223,21 +234,21 @@ pub enum OperateError {
         trouble: String,
     },
     /// The store, or this build of the library, cannot do it.
-    #[error("{what}")]
+    #[error("{}", plain(what))]
     Unsupported {
         /// What cannot be done, and why.
         what: String,
     },
     /// No command of this id is on record.
-    #[error("there is no command {id}")]
+    #[error("there is no command {id}; see `readside commands`")]
     UnknownCommand {
         /// The id.
         id: Uuid,
     },
     /// There is no answer yet.
     #[error(
-        "command {id} ({kind} of projection {projection:?}) has no answer after {}: {found}",
-        spoken(*waited)
+        "command {id} ({} of projection {projection:?}) has no answer after {}: {found}",
+        plain(kind), spoken(*waited)
     )]
     NoAnswer {
         /// The command.
@@ -253,7 +264,8 @@ pub enum OperateError {
     },
     /// No living engine can carry it out.
     #[error(
-        "no engine is alive that would carry out command {id} ({kind} of projection {projection:?}); start one, or use the service's own command line: {found}"
+        "no engine is alive that would carry out command {id} ({} of projection {projection:?}); start one, or use the service's own command line: {found}",
+        plain(kind)
     )]
     NobodyLeft {
         /// The command.
@@ -294,6 +306,9 @@ pub enum OperateError {
     /// See [`ConfigError`](super::ConfigError).
     #[error(transparent)]
     Config(#[from] super::ConfigError),
+    /// An error of another family.
+    #[error(transparent)]
+    Other(Box<super::Error>),
     /// The database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -334,7 +349,8 @@ impl fmt::Display for Unanswered {
             }
             Self::Begun { id, by, since } => write!(
                 f,
-                "process {by} has begun it, {} ago, and goes on; `readside commands --id {id} --wait` tells how far it is",
+                "process {} has begun it, {} ago, and goes on; `readside commands --id {id} --wait` tells how far it is",
+                plain(by),
                 spoken(*since)
             ),
             Self::Left { id } => write!(
@@ -348,7 +364,7 @@ impl fmt::Display for Unanswered {
 }
 
 fn list(holders: &[Holder]) -> String {
-    holders.iter().map(ToString::to_string).collect::<Vec<_>>().join("; and for ")
+    listed(holders, "; and for ")
 }
 
 fn given_up(after: Option<&Duration>) -> String {
@@ -365,6 +381,5 @@ fn others(running: &[u32]) -> String {
     if running.is_empty() {
         return String::new();
     }
-    let versions: Vec<String> = running.iter().map(ToString::to_string).collect();
-    format!(" (engines run version {})", versions.join(", "))
+    format!(" (engines run version {})", listed(running, ", "))
 }

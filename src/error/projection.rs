@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 
 use super::{NameError, StoreError};
+use crate::plain::{listed, plain};
 
 /// A projection with an inconsistent definition.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -61,7 +62,7 @@ pub enum ProjectionError {
         source: NameError,
     },
     /// Custom SQL that cannot be used.
-    #[error("the SQL {sql:?} of projection {projection:?} {what}")]
+    #[error("the SQL {sql:?} of projection {projection:?} {}", plain(what))]
     Sql {
         /// The projection.
         projection: String,
@@ -71,7 +72,7 @@ pub enum ProjectionError {
         what: String,
     },
     /// A table with an inconsistent definition.
-    #[error("table {table:?} of projection {projection:?} {what}")]
+    #[error("table {table:?} of projection {projection:?} {}", plain(what))]
     Table {
         /// The projection.
         projection: String,
@@ -87,7 +88,7 @@ pub enum ProjectionError {
 #[non_exhaustive]
 pub enum SetupError {
     /// Another object has the name already.
-    #[error("projection {projection:?} needs the name {name:?}, which is taken by {by}; rename one of them")]
+    #[error("projection {projection:?} needs the name {name:?}, which is taken by {}; rename one of them", plain(by))]
     NameTaken {
         /// The projection.
         projection: String,
@@ -108,7 +109,8 @@ pub enum SetupError {
     },
     /// A table is not as defined.
     #[error(
-        "table {table:?} of projection {projection:?} is not as defined: {difference}; change it back, or raise the version so that it is rebuilt"
+        "table {table:?} of projection {projection:?} is not as defined: {}; change it back, or raise the version so that it is rebuilt",
+        plain(difference)
     )]
     TableDiffers {
         /// The projection.
@@ -146,8 +148,10 @@ pub enum SetupError {
     },
     /// An object of the service depends on the tables of a build that should be removed. Nothing was removed.
     #[error(
-        "{build} of projection {projection:?} is not removed, because it would take along what stands on its tables: \
-         {dependents}; drop that, or have it read the view that readers use, which follows each switch"
+        "{} of projection {projection:?} is not removed, because it would take along what stands on its tables: \
+         {}; drop that, or have it read the view that readers use, which follows each switch",
+        plain(build),
+        plain(dependents)
     )]
     Dependents {
         /// The projection.
@@ -162,7 +166,8 @@ pub enum SetupError {
     #[error(
         "readers of projection {projection:?} stay where they are, because its new tables would be without: {}; mend what \
          each reason says, or move it by hand; or accept that by RebuildOptions::accept_loss (`readside rebuild \
-         --accept-loss`)", lost.join("; ")
+         --accept-loss`)",
+        listed(lost, "; ")
     )]
     WouldLose {
         /// The projection.
@@ -172,8 +177,9 @@ pub enum SetupError {
     },
     /// The definition has SQL of the service that the database refuses. It was tried before anything was changed.
     #[error(
-        "{what} of table {table:?} of projection {projection:?} has SQL that the database does not take; correct it in the \
-         code (Dialects::each gives each database its own words). Nothing was changed"
+        "{} of table {table:?} of projection {projection:?} has SQL that the database does not take; correct it in the \
+         code (Dialects::each gives each database its own words). Nothing was changed",
+        plain(what)
     )]
     Expression {
         /// The projection.
@@ -186,7 +192,7 @@ pub enum SetupError {
         source: Box<StoreError>,
     },
     /// A table is missing and set-up is off.
-    #[error("{what} is missing; run setup(), or have the owner of the database run what setup_sql() prints")]
+    #[error("{} is missing; run setup(), or have the owner of the database run what setup_sql() prints", plain(what))]
     Missing {
         /// What is missing.
         what: String,
@@ -213,7 +219,7 @@ pub enum SetupError {
     #[error(
         "the tables of projection {projection:?} are in several schemas, {}: each may hold rows that the others lack. \
          Drop or rename those that are not wanted, start an engine, and have it rebuild the projection",
-        schemas.join(", ")
+        listed(schemas, ", ")
     )]
     SchemasDisagree {
         /// The projection.
@@ -271,7 +277,7 @@ pub struct ConfigError {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "configuration: {}", self.faults.join("; "))
+        write!(f, "configuration: {}", listed(&self.faults, "; "))
     }
 }
 

@@ -29,12 +29,12 @@ impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "pid {}", self.pid)?;
         if !self.application.is_empty() {
-            write!(f, " ({})", self.application)?;
+            write!(f, " ({})", plain(&self.application))?;
         }
         if let Some(since) = self.since {
             write!(f, ", since {}", spoken(since))?;
         }
-        if self.state.is_empty() { Ok(()) } else { write!(f, ", {}", self.state) }
+        if self.state.is_empty() { Ok(()) } else { write!(f, ", {}", plain(&self.state)) }
     }
 }
 

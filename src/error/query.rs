@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::StoreError;
 use crate::clock::spoken;
+use crate::plain::plain;
 
 /// A custom read that did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -19,7 +20,7 @@ pub enum QueryError {
     #[error("the query was not run: its text has $instance, and query_all_as names no tenant; ask query_as")]
     UnexpectedInstance,
     /// The text does more than read, or cannot be parsed.
-    #[error("the query was not run: its text {what}")]
+    #[error("the query was not run: its text {}", plain(what))]
     Text {
         /// What is wrong with it.
         what: String,
@@ -65,5 +66,5 @@ pub enum QueryError {
 
 /// Why a row does not fit a type. It never quotes a value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
+#[error("{}", plain(.0))]
 pub struct RowFault(pub(crate) String);

@@ -1,7 +1,7 @@
 //! Erasing, removing and archiving.
 
 use super::{SetupError, StoreError};
-use crate::plain::plain;
+use crate::plain::{listed, plain};
 
 /// An operation on the life of the data that did not happen, or did not finish. What it did so far stays, and a
 /// repeated call goes on from there.
@@ -46,7 +46,7 @@ pub enum RetentionError {
         "instance {instance:?} {}: others refer to its rows ({}); delete these rows or what they refer by, then remove \
          the instance again",
         if *.begun { "is removed in part, and what is gone stays so" } else { "is not removed" },
-        .referring.join(", ")
+        listed(.referring, ", ")
     )]
     Referred {
         /// The tenant.
@@ -68,7 +68,7 @@ pub enum RetentionError {
     #[error(
         "projection {projection:?} is run by {}; deploy without it everywhere, and try again once these have ended \
          (one that was killed counts for the length of a lease)",
-        engines.iter().map(|name| plain(name)).collect::<Vec<_>>().join(", ")
+        listed(engines, ", ")
     )]
     ProjectionRuns {
         /// The name.
@@ -79,7 +79,7 @@ pub enum RetentionError {
     /// An object of the service depends on its tables or views.
     #[error(
         "what readers see of projection {projection:?} is used by {}; drop or change that first",
-        dependents.iter().map(|what| plain(what)).collect::<Vec<_>>().join(", ")
+        listed(dependents, ", ")
     )]
     Dependents {
         /// The name.

@@ -1,6 +1,6 @@
 //! Passes, waiting, stopping, and errors of reducers.
 
-use crate::plain::plain;
+use crate::plain::{listed, plain};
 use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
@@ -29,7 +29,7 @@ pub enum TriggerError {
         stopped: Vec<crate::stop_cause::Stopped>,
     },
     /// The engine runs no projection of this name.
-    #[error("the engine runs no projection {projection:?}")]
+    #[error("the engine runs no projection {projection:?}; check the spelling, or give it to the engine")]
     UnknownProjection {
         /// The name.
         projection: String,
@@ -44,7 +44,8 @@ pub enum TriggerError {
     },
     /// Code of the service, or of this library, panicked outside of a reducer.
     #[error(
-        "a pass of projection {projection:?} panicked ({panic}); what was committed stays, trigger it again once the cause is mended"
+        "a pass of projection {projection:?} panicked ({}); what was committed stays, trigger it again once the cause is mended",
+        plain(panic)
     )]
     Panicked {
         /// The projection.
@@ -96,7 +97,7 @@ pub enum WatchError {
 #[non_exhaustive]
 pub enum AwaitError {
     /// The engine runs no projection of this name.
-    #[error("the engine runs no projection {projection:?}")]
+    #[error("the engine runs no projection {projection:?}; check the spelling, or give it to the engine")]
     UnknownProjection {
         /// The name.
         projection: String,
@@ -120,7 +121,7 @@ pub enum AwaitError {
     },
     /// The event was left out because it failed too often.
     #[error(
-        "projection {projection:?} went on without event {position} of instance {instance:?}, which is on record as failed"
+        "projection {projection:?} went on without event {position} of instance {instance:?}, which is on record as failed; mend the cause, then retry or discard it"
     )]
     EventFailed {
         /// The projection.
@@ -153,7 +154,7 @@ pub enum AwaitError {
         stopped: Box<crate::stop_cause::Stopped>,
     },
     /// The engine was shut down during the wait.
-    #[error("the engine was shut down")]
+    #[error("the engine was shut down before that; start another one")]
     ShutDown,
     /// A reducer made the call.
     #[error(
@@ -170,7 +171,7 @@ pub enum AwaitError {
 
 /// Threads that did not end in time, for instance because a call of a driver hangs. They end with the process.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("these threads did not end in time: {}", threads.join(", "))]
+#[error("these threads did not end in time: {}", listed(threads, ", "))]
 pub struct ShutdownError {
     /// Their names.
     pub threads: Vec<String>,

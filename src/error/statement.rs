@@ -1,6 +1,7 @@
 //! Statements and names.
 
 use super::TextFault;
+use crate::plain::{plain, quoted};
 
 /// A statement that cannot be built, or that does not fit the tables of its projection.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -71,7 +72,7 @@ pub enum StatementError {
         source: TextFault,
     },
     /// A value that could not be turned into JSON.
-    #[error("the value of column {column:?} could not be serialized: {why}")]
+    #[error("the value of column {column:?} could not be serialized: {}", plain(why))]
     NotSerializable {
         /// The column.
         column: String,
@@ -79,7 +80,7 @@ pub enum StatementError {
         why: String,
     },
     /// A value of the wrong type.
-    #[error("column {column:?} of table {table:?} holds {wanted}, not {given}")]
+    #[error("column {column:?} of table {table:?} holds {wanted}, not {}", plain(given))]
     WrongType {
         /// The table.
         table: String,
@@ -91,7 +92,10 @@ pub enum StatementError {
         given: String,
     },
     /// A text that the column's enumeration does not list.
-    #[error("column {column:?} of table {table:?} holds one of {values:?}, and the text given is none of them")]
+    #[error(
+        "column {column:?} of table {table:?} holds one of [{}], and the text given is none of them",
+        quoted(values)
+    )]
     NotListed {
         /// The table.
         table: String,
@@ -174,7 +178,8 @@ pub enum StatementError {
     },
     /// The conflict columns are not known to be unique.
     #[error(
-        "the conflict columns {columns:?} of table {table:?} are neither its primary key nor one of its unique constraints"
+        "the conflict columns [{}] of table {table:?} are neither its primary key nor one of its unique constraints",
+        quoted(columns)
     )]
     UnknownConflict {
         /// The table.

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::net;
+use crate::plain::plain;
 
 /// A call to a database that did not succeed. Clones share the source.
 #[derive(Debug, Clone)]
@@ -202,9 +203,9 @@ impl StoreError {
 
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} failed", self.doing)?;
+        write!(f, "{} failed", plain(&self.doing))?;
         if let Some(code) = &self.code {
-            write!(f, " ({code})")?;
+            write!(f, " ({})", plain(code))?;
         }
         f.write_str(self.remedy.unwrap_or(self.kind.remedy()))
     }
@@ -241,7 +242,7 @@ pub enum TextFault {
         limit: usize,
     },
     /// The text is not JSON.
-    #[error("it is not valid JSON: {why}")]
+    #[error("it is not valid JSON: {}", plain(why))]
     NotJson {
         /// What the parser says.
         why: String,

@@ -1,7 +1,7 @@
 //! Why a status page cannot be served.
 
 use super::address::ServeAddress;
-use crate::plain::plain;
+use crate::plain::{listed, plain};
 
 /// Why a status page is not served.
 #[derive(Debug, thiserror::Error)]
@@ -17,7 +17,8 @@ pub enum ServeError {
     },
     /// Other machines could reach the address, and no option allows that.
     #[error(
-        "the status page would be open to other machines on {address} without a password; set one, or say that it needs none"
+        "the status page would be open to other machines on {} without a password; set one, or say that it needs none",
+        plain(&address.to_string())
     )]
     Open {
         /// The address.
@@ -32,7 +33,7 @@ pub enum ServeError {
         why: &'static str,
     },
     /// A thread could not be started.
-    #[error("the thread {name} of the status page cannot be started; see how many the system allows")]
+    #[error("the thread {} of the status page cannot be started; see how many the system allows", plain(name))]
     Thread {
         /// Its name.
         name: String,
@@ -40,7 +41,7 @@ pub enum ServeError {
         source: std::io::Error,
     },
     /// Threads did not end in time.
-    #[error("threads of the status page did not end in time: {}", names.join(", "))]
+    #[error("threads of the status page did not end in time: {}", listed(names, ", "))]
     StillRunning {
         /// Their names.
         names: Vec<String>,

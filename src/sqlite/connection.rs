@@ -47,6 +47,18 @@ fn is_uri(path: &Path) -> bool {
     path.to_str().is_some_and(|text| text.starts_with("file:"))
 }
 
+/// The path is an URI that asks SQLite for a connection which only reads.
+pub(super) fn asks_to_read(path: &Path) -> bool {
+    let query = path.to_str().filter(|_| is_uri(path)).and_then(|text| text.split('#').next()?.split_once('?'));
+    query.is_some_and(|(_, query)| {
+        query.split('&').any(|part| match part.split_once('=') {
+            Some(("mode", mode)) => mode == "ro",
+            Some(("immutable", on)) => !matches!(on, "0" | "no" | "off" | "false"),
+            _ => false,
+        })
+    })
+}
+
 /// The first connection to a file. It makes the file if there is none.
 pub(super) fn open_place(path: &Path, options: &SqliteOptions) -> Result<(Connection, Option<Place>), StoreError> {
     let doing = "opening the database";

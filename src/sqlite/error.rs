@@ -23,6 +23,9 @@ pub(super) const BUSY: &str = "SQLite code 5";
 pub(super) const ACCESS: &str = "; check that its folder exists, and that this user may write the file, its folder, and the files beside it that end in -wal and -shm, on a \
     file system that is not mounted read-only; to read only what nobody writes, `file:PATH?mode=ro&immutable=1` needs none of them";
 
+/// An URI of which nothing is written, whatever this user may do.
+pub(super) const ASKED: &str = "; to write, leave mode=ro and immutable=1 out of its path";
+
 /// An error with only SQLite's own words. Its source would repeat the code and the general meaning of the code.
 #[derive(Debug)]
 struct Said(Error);

@@ -38,7 +38,7 @@ use crate::inspect::Finding;
 use crate::sql::Dialect;
 use crate::subscription::PushedIn;
 use crate::value::Value;
-use connection::{connect, open_place, prepare, refuse_server, resolve, use_log, wait_for};
+use connection::{asks_to_read, connect, open_place, prepare, refuse_server, resolve, use_log, wait_for};
 #[cfg(feature = "cli")]
 pub(crate) use error::masked;
 use handle::Handle;
@@ -248,6 +248,11 @@ impl Sqlite {
     fn check_writable(&self, conn: &Connection, doing: &str) -> Result<(), StoreError> {
         if !conn.is_readonly("main").map_err(|error| self.failed(doing, error))? {
             return Ok(());
+        }
+        if let Some(Location(path)) = self.path.as_ref().filter(|path| asks_to_read(&path.0)) {
+            let doing = format!("{doing} in \"{}\"", shown(&path.to_string_lossy()));
+            let error = StoreError::new(doing, StoreErrorKind::ReadOnly, "its path asks to be opened for reading only");
+            return Err(error.with_remedy(error::ASKED));
         }
         let error = StoreError::new(doing, StoreErrorKind::ReadOnly, "the file is open for reading only");
         Err(self.named(doing, error.with_remedy(error::ACCESS)))

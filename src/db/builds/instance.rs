@@ -9,7 +9,7 @@ use crate::db::objects::{Reference, Relation};
 use crate::db::place::placed;
 use crate::db::transaction::Transaction;
 use crate::db::{Conn, failure, model};
-use crate::error::{StoreError, StoreErrorKind, SwitchError, chain};
+use crate::error::{StoreError, StoreErrorKind, SwitchError};
 use crate::projection::Projection;
 use crate::sql::{self, Dialect};
 use crate::state::{ProjectionKey, State};
@@ -63,10 +63,10 @@ pub(in crate::db) fn exchange(
                 (in_words(&referring), |error: &StoreError| error.kind() == StoreErrorKind::Constraint);
             match error {
                 Unmerged::Goes(error) if is_refused(&error) => {
-                    SwitchError::Referred { projection, instance, referring, error: chain(&error) }
+                    SwitchError::Referred { projection, instance, referring, source: Box::new(error) }
                 }
                 Unmerged::Changes(error) if is_refused(&error) => {
-                    SwitchError::NotInPlace { projection, instance, referring, error: chain(&error) }
+                    SwitchError::NotInPlace { projection, instance, referring, source: Box::new(error) }
                 }
                 Unmerged::Goes(error) | Unmerged::Changes(error) => error.into(),
             }
