@@ -38,8 +38,10 @@ pub(crate) use run::compare::compare;
 pub use run::engine::Engine;
 pub use run::health::{Health, LoopHealth, ProjectionHealth};
 pub(crate) use run::operator::{CommandHandler, Task};
+#[cfg(all(feature = "serve", feature = "sqlite"))]
+pub(crate) use run::readings::Desk;
 #[cfg(feature = "serve")]
-pub(crate) use run::readings::{Desk, Onlooker, Readings};
+pub(crate) use run::readings::{Onlooker, Readings};
 pub(crate) use run::unfed::ITSELF;
 pub(crate) use stop::Stop;
 #[cfg(feature = "serve")]
