@@ -73,17 +73,6 @@ fn print(session: &mut Session<'_>, commands: &[CommandRecord]) -> Outcome {
         text("WHY"),
     ];
     session.out.table(&columns, commands.iter().map(row).collect())?;
-    let is_cut = |asked: &&CommandRecord| {
-        let words = asked.answer.as_ref().and_then(said);
-        words.is_some_and(|words| short(&words, ANSWER) != clean(&words))
-            || short(&asked.why, ANSWER) != clean(&asked.why)
-    };
-    if let Some(asked) = commands.iter().find(is_cut) {
-        let id = asked.id;
-        session
-            .out
-            .remark(&format!("what ends in … is cut; `readside commands --id {id}` shows the first of them in full"))?;
-    }
     Ok(Ended::Fine)
 }
 

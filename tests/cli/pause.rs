@@ -49,23 +49,6 @@ fn a_pause_is_kept_until_it_is_lifted() {
 
 // Contract: L11
 #[test]
-fn a_list_of_commands_says_how_to_see_what_it_cuts() {
-    on_both(|place| {
-        place.with(|store| drop(store.handler(users(true), HandlerConfig::default())));
-        place.run(&["pause", "users", "--why", "short"]).ok();
-        let record = place.run(&["commands", "users"]).ok();
-        assert!(!record.contains("is cut"), "{record}");
-        let why = "many words ".repeat(9);
-        place.run(&["resume", "users", "--why", why.trim()]).ok();
-        let id = place.run(&["commands", "users", "--limit", "1", "--json"]).json()["id"].as_str().unwrap().to_owned();
-        let record = place.run(&["commands", "users"]).ok();
-        assert!(record.contains(&format!("`readside commands --id {id}` shows the first of them in full")), "{record}");
-        assert!(place.run(&["commands", "--id", &id]).ok().contains(why.trim()));
-    });
-}
-
-// Contract: L11
-#[test]
 fn resuming_the_whole_names_what_stays_paused() {
     on_both(|place| {
         place.with(|store| {
