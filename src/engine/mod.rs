@@ -38,7 +38,8 @@ pub(crate) use run::compare::compare;
 pub use run::engine::Engine;
 pub use run::health::{Health, LoopHealth, ProjectionHealth};
 pub(crate) use run::operator::{CommandHandler, Task};
-#[cfg(all(feature = "serve", feature = "sqlite"))]
+#[cfg(feature = "serve")]
+#[allow(unused_imports, reason = "rows are explained by a database that a build may leave out")]
 pub(crate) use run::readings::Desk;
 #[cfg(feature = "serve")]
 pub(crate) use run::readings::{Onlooker, Readings};
