@@ -199,10 +199,10 @@ fn step<T>(
 }
 
 /// Keeps the tables as they are until the transaction ends, as a write to them does. A refused statement gives up its
-/// locks. On SQLite the transaction holds the lock, so nothing is to do.
+/// locks. There is nothing to do on SQLite, where the transaction holds the lock, and for a projection without tables.
 fn hold(conn: &mut dyn Conn, projection: &Projection) -> Result<(), StoreError> {
     let dialect = conn.dialect();
-    if dialect == Dialect::Sqlite {
+    if dialect == Dialect::Sqlite || projection.tables().is_empty() {
         return Ok(());
     }
     let tables: Vec<String> =

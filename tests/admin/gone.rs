@@ -1,12 +1,12 @@
 //! Read tables that a person drops or renames although their checkpoints remain.
 
 use readside::error::{SetupError, chain};
-use readside::failure::FailureQuery;
+use readside::failure::{FailureClass, FailureQuery};
 use readside::health::Verdict;
 use readside::inspect::{Inspect, Severity};
 use readside::prelude::*;
 use readside::store::{ProjectionStore, ProjectionTransaction, StandstillKind};
-use readside::{Engine, EventStore, HandlerConfig, ProjectionHandler, admin};
+use readside::{Engine, EventStore, HandlerConfig, NewEvent, ProjectionHandler, admin};
 
 use crate::versions::{live, start_doubled};
 use crate::{Counted, LONG, Place, count, counts, eager, eventually, fill, lawful, seen, start, tenant};
@@ -333,6 +333,25 @@ fn what_a_table_refuses_no_more_is_no_events_fault() {
     engine.await_pushed("emails", &engine.push(&[count("a", "y", 1)]).unwrap(), LONG).unwrap();
     assert_eq!(place.query("SELECT last_value >= 3 FROM refusals"), ["t"], "it was refused alone, too");
     assert_eq!(engine.admin().failed_events("emails", &FailureQuery::all()).unwrap(), []);
+    engine.shutdown(LONG).unwrap();
+}
+
+// Contract: H2: a projection that writes only to tables of the service has no table that could be to blame.
+both!(a_projection_without_tables_parks_what_is_refused);
+pub(crate) fn a_projection_without_tables_parks_what_is_refused<P: Place>(place: &P) {
+    place.sql("CREATE TABLE service_words (tenant TEXT, word TEXT CHECK (word <> 'bad'))");
+    let words = Projection::new("words", 1)
+        .sql("write", "INSERT INTO service_words (tenant, word) VALUES ($1, $2)")
+        .on_raw("word", "word.said", |e| exec("write", [e.aggregate_id()]));
+    let config = HandlerConfig::default().max_failure_count(1);
+    let engine = Engine::builder(place.open()).projection_with(words, config).config(eager()).start().unwrap();
+    let said = |word| NewEvent::raw("a", "word", word, "word.said");
+    let pushed = engine.push(&[said("bad"), said("good")]).unwrap();
+    engine.await_pushed("words", &pushed[1..], LONG).unwrap();
+    let failed = engine.admin().failed_events("words", &FailureQuery::all()).unwrap();
+    let attempts: Vec<_> = failed.iter().map(|one| (one.attempt.position, one.attempt.class)).collect();
+    assert_eq!(attempts, [(1, FailureClass::Constraint)], "{failed:?}");
+    assert_eq!(place.query("SELECT word FROM service_words"), ["good"]);
     engine.shutdown(LONG).unwrap();
 }
 
