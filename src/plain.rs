@@ -40,7 +40,7 @@ pub(crate) fn listed<T: Display>(items: impl IntoIterator<Item = T>, between: &s
     listed_of_more(items, between, 0)
 }
 
-/// The same of the first ones of a list, which has so many more.
+/// Lists these first items of a longer list, and says that there are `more` items.
 pub(crate) fn listed_of_more<T: Display>(items: impl IntoIterator<Item = T>, between: &str, mut more: u64) -> String {
     let (mut text, mut is_full) = (String::new(), false);
     for item in items {

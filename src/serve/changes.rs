@@ -258,7 +258,7 @@ mod tests {
     use crate::serve::http::head::{Head, read};
     use crate::sqlite::SqliteStore;
 
-    // Contract: S1, S6: several who come at once are let in one by one, and whoever finds no room is told so.
+    // Contract: S1, S6: clients that come at the same time get their places one by one. A client without a place gets 503.
     #[test]
     fn no_more_are_let_in_than_there_is_room_for() {
         let projection = Projection::new("p", 1).on_any(|_| crate::statement::noop());

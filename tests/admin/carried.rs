@@ -34,7 +34,7 @@ const ALL: &str = "SELECT concat_ws(E'\\n', c.relrowsecurity, c.relforcerowsecur
      (SELECT string_agg(inhparent::regclass::text, ',') FROM pg_inherits WHERE inhrelid = c.oid), \
      pg_get_userbyid(c.relowner)) FROM pg_class c WHERE c.oid = '{}'::regclass";
 
-/// Since version 15 a publication may have columns and conditions, and a view may read as whoever asks.
+/// From version 15 on, a publication may name columns and conditions, and a view may check the rights of its reader.
 fn is_since_15(place: &impl Place) -> bool {
     place.query("SELECT current_setting('server_version_num')::int >= 150000") == ["t"]
 }

@@ -315,8 +315,8 @@ pub(crate) fn an_altered_table_is_a_standstill<P: Place>(place: &P) {
     engine.shutdown(LONG).unwrap();
 }
 
-// Contract: L11, H2: whoever alters a table may put it back while the engine looks why a statement was refused. What is refused
-// no more, once the table is held, was no event's fault.
+// Contract: L11, H2: a person may put an altered table back while the engine looks why a statement was refused. The engine
+// holds the table and runs the statement again. If it succeeds then, the event was not at fault.
 #[cfg(feature = "postgres")]
 #[test]
 fn what_a_table_refuses_no_more_is_no_events_fault() {

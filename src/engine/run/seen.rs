@@ -110,7 +110,7 @@ mod tests {
         Uuid::from_u64_pair(history, position.unsigned_abs())
     }
 
-    /// An event that follows another one of its own history.
+    /// An event behind the previous event of the same history.
     fn event(kind: &str, position: i64) -> Event {
         behind((HISTORY, position - 1), kind, position)
     }

@@ -32,7 +32,7 @@ macro_rules! lines {
         $variant:ident $({ $($field:tt)* })? $(( $($value:tt)* ))? => [$($says:expr),*] $(; $caused:ident)?,
     )+) => {{
         // A match of all variants: a new one has to get a line.
-        #[allow(unreachable_patterns)]
+        #[allow(unreachable_patterns, reason = "a variant may have several lines")]
         fn is_listed(error: &$error) {
             match error {
                 $($error::$variant { .. } => (),)+

@@ -79,8 +79,8 @@ impl Engine {
         self.shared.progress.all_moved();
     }
 
-    /// Lets the observer hear what waits for it, as long as there is time. Nothing more is told: whoever could is at
-    /// its end.
+    /// Gives the observer what waits in its queue, until the deadline. The other threads have ended or were given up,
+    /// so nothing more comes.
     fn end_observer(&self, thread: Thread, deadline: Instant) -> Option<Thread> {
         self.shared.hook.close();
         let late = thread.join(deadline.max(Instant::now() + LAST_MOMENT)).err();
