@@ -1,0 +1,1 @@
+-- Nothing changes here: a role that pushes may make no index, so that those of ids stay.

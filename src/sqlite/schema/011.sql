@@ -1,0 +1,3 @@
+-- Imports alone look for an event by its id, and each index costs each push: the first import makes these ones.
+DROP INDEX readside_events_by_id;
+DROP INDEX readside_events_archive_by_id;
