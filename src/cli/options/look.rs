@@ -197,9 +197,7 @@ pub(in crate::cli) struct WaitForArgs {
     #[arg(long, requires = "id")]
     pub(in crate::cli) wait: bool,
     /// Stop waiting for the answer after this time, for example `30s`. Default: no limit, but 10 minutes for an engine
-    /// to begin.
-    ///
-    /// If no engine has begun the request by then, it is withdrawn. An engine that has begun it goes on.
+    /// to begin. The command itself goes on.
     #[arg(long, value_name = "TIME", value_parser = format::parse_duration, requires = "wait")]
     pub(in crate::cli) timeout: Option<Duration>,
 }
