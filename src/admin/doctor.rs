@@ -501,7 +501,7 @@ fn leases(status: &Status) -> Finding {
 fn failures(status: &Status) -> Finding {
     let check = "failures";
     let stopped: Vec<_> = status.projections.iter().filter(|projection| projection.stopped > 0).collect();
-    let remedy = "see `readside failed list`; mend the cause, then `readside failed retry` or `discard`";
+    let remedy = "see `readside failed list`; remove the cause, then `readside failed retry` or `discard`";
     if !stopped.is_empty() {
         let describe = |projection: &ProjectionStatus| {
             format!("{} in {}", shown(projection), several(projection.stopped, "instance"))
