@@ -61,7 +61,7 @@ pub(in crate::cli) struct FailedListArgs {
     /// Only in this state; may be given several times.
     #[arg(long)]
     pub(in crate::cli) state: Vec<StateArg>,
-    /// At most this many of each projection; 0 for all.
+    /// At most this many in all; 0 for all.
     #[arg(long, default_value_t = 100, value_name = "COUNT")]
     pub(in crate::cli) limit: usize,
 }
