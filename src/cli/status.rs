@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::commands::outcome;
+use super::commands::{ANSWER, outcome};
 use super::format::{clean, count, duration, moment, positions, several};
 use super::options::StatusArgs;
 use super::output::{Column, number, text};
@@ -179,7 +179,10 @@ fn print(
     }
     for asked in commands {
         let (kind, name) = (asked.command.kind(), clean(&asked.projection));
-        session.out.line(&format!("{kind} of {name}, {}: {}", asked.state, outcome(asked)))?;
+        session.out.line(&format!("{kind} of {name}, {}: {}", asked.state, outcome(asked, ANSWER)))?;
+    }
+    for line in deaf(&status.members) {
+        session.out.line(&line)?;
     }
     session.out.remark(&members(&status.members))
 }
