@@ -118,8 +118,7 @@ fn look(session: &Session<'_>, args: &StatusArgs) -> anyhow::Result<(Status, Vec
 
 /// Whether a projection that readers see is stuck, or a limit is exceeded.
 fn judge(args: &StatusArgs, status: &Status) -> Outcome {
-    let is_stuck = |projection: &ProjectionStatus| projection.is_live() && projection.verdict == Verdict::Stuck;
-    if status.projections.iter().any(is_stuck) {
+    if status.projections.iter().any(ProjectionStatus::is_stuck) {
         return Ok(Ended::Stuck);
     }
     let limits_lag = args.max_lag.is_some() || args.max_lag_events.is_some();

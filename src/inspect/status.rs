@@ -268,6 +268,13 @@ impl ProjectionStatus {
     /// Events on record as failed, whatever became of them.
     #[must_use]
     pub fn failed(&self) -> u64 {
+    /// True when readers see it and it does not move, and will not until a person looks into it. `status`, `/health` and
+    /// `doctor` judge by this.
+    #[must_use]
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.is_live() && self.verdict == Verdict::Stuck
+    }
+
         self.failing + self.stopped + self.parked + self.behind + self.skipped
     }
 }

@@ -174,7 +174,7 @@ pub(crate) fn what_nobody_runs_is_told_once_it_is_late<P: Place>(place: &P) {
     assert_ne!(status(place).verdict, Verdict::Stuck, "a service that is started anew");
     assert_eq!(kinds(&status(place).standstills), [StandstillKind::NoEngine]);
     place.sql(&long_ago("readside.events", "created_at", "position = 4"));
-    assert_eq!((status(place).verdict, doctor(place, "engines")[0].verdict), (Verdict::Stuck, Severity::Warn));
+    assert_eq!((status(place).verdict, doctor(place, "engines")[0].verdict), (Verdict::Stuck, Severity::Fail));
     let engine = start(place.open(), eager());
     engine.await_position("counts", &tenant(0), 4, LONG).unwrap();
     assert_eq!((status(place).verdict, kinds(&status(place).standstills)), (Verdict::Idle, Vec::new()));
@@ -189,6 +189,7 @@ fn long_ago(table: &str, column: &str, which: &str) -> String {
 both!(a_clock_far_ahead_hides_no_standstill);
 pub(crate) fn a_clock_far_ahead_hides_no_standstill<P: Place>(place: &P) {
     let store = std::sync::Arc::new(place.open());
+    assert_eq!(doctor(place, "engines")[0].verdict, Severity::Warn);
     let handler = ProjectionHandler::new(store.clone(), store.clone(), counts(1), HandlerConfig::default()).unwrap();
     handler.setup().unwrap();
     let process = Uuid::from_u128(7);
@@ -245,7 +246,7 @@ pub(crate) fn what_does_not_move_is_stuck_and_what_moves_is_not<P: Place>(place:
     place.sql(&long_ago("readside.projection_states", "moved_at", "position > 0"));
     let seen = status(place);
     assert_eq!((seen.verdict, kinds(&seen.standstills)), (Verdict::Stuck, vec![StandstillKind::Unmoved]));
-    assert_eq!((seen.since, doctor(place, "standstills")[0].verdict), (seen.moved_at, Severity::Warn));
+    assert_eq!((seen.since, doctor(place, "standstills")[0].verdict), (seen.moved_at, Severity::Fail));
     handler.trigger(&[&tenant(0)]).unwrap();
     assert_eq!(status(place).verdict, Verdict::Idle);
 }
@@ -407,7 +408,7 @@ mod on_the_server {
         assert_eq!((status(&place).verdict, health(&engine).verdict), (Verdict::Stuck, Verdict::Stuck));
         assert_eq!(why(&engine, &tenant(0), 4).kind, StandstillKind::Locked);
         let found = &doctor(&place, "standstills")[0];
-        assert!(found.verdict == Severity::Warn && found.remedy.as_ref().unwrap().contains("end it"), "{found:?}");
+        assert!(found.verdict == Severity::Fail && found.remedy.as_ref().unwrap().contains("end it"), "{found:?}");
         // A known standstill is not written again and again.
         let written = place.query("SELECT xmin::text FROM readside.standstills");
         why(&engine, &tenant(0), 4);
