@@ -103,6 +103,23 @@ pub(crate) fn a_history_that_diverged_is_told_until_it_is_mended<P: Place>(place
     assert_eq!(doctor(place, "history")[0].verdict, Severity::Ok);
 }
 
+// Contract: L10, L11: the newest event was deleted by hand, and the heads still name it: nothing lags.
+both!(a_checkpoint_whose_event_is_gone_is_told);
+pub(crate) fn a_checkpoint_whose_event_is_gone_is_told<P: Place>(place: &P) {
+    let engine = start(place.open(), lazy());
+    fill(&engine, 2, 3);
+    assert_eq!((status(place).verdict, health(&engine).verdict), (Verdict::Idle, Verdict::Idle));
+    place.sql(&format!("DELETE FROM readside.events WHERE position = 3 AND instance_id = '{}'", tenant(1)));
+    let seen = status(place);
+    assert_eq!((seen.verdict, kinds(&seen.standstills)), (Verdict::Stuck, vec![StandstillKind::Diverged]));
+    assert_eq!((seen.lagging_instances, seen.standstills[0].instance.clone()), (0, Some(tenant(1))));
+    assert!(seen.reason.unwrap().contains("another event at the checkpoint, or none"));
+    let found = health(&engine);
+    assert_eq!((found.verdict, kinds(&found.standstills)), (Verdict::Stuck, vec![StandstillKind::Diverged]));
+    assert_eq!(doctor(place, "standstills")[0].verdict, Severity::Fail);
+    assert_eq!(doctor(place, "history")[0].verdict, Severity::Fail);
+}
+
 // Contract: L11: nothing lags and nobody pushes, but the look still finds it.
 both!(a_checkpoint_above_the_head_is_told);
 pub(crate) fn a_checkpoint_above_the_head_is_told<P: Place>(place: &P) {
@@ -172,6 +189,7 @@ pub(crate) fn what_nobody_runs_is_told_once_it_is_late<P: Place>(place: &P) {
     assert_eq!((status(place).verdict, kinds(&status(place).standstills)), (Verdict::Idle, Vec::new()));
     place.open().push(&[count(&tenant(0), "x", 1)]).unwrap();
     assert_ne!(status(place).verdict, Verdict::Stuck, "a service that is started anew");
+    assert_eq!(doctor(place, "engines")[0].verdict, Severity::Warn);
     assert_eq!(kinds(&status(place).standstills), [StandstillKind::NoEngine]);
     place.sql(&long_ago("readside.events", "created_at", "position = 4"));
     assert_eq!((status(place).verdict, doctor(place, "engines")[0].verdict), (Verdict::Stuck, Severity::Fail));
@@ -189,7 +207,6 @@ fn long_ago(table: &str, column: &str, which: &str) -> String {
 both!(a_clock_far_ahead_hides_no_standstill);
 pub(crate) fn a_clock_far_ahead_hides_no_standstill<P: Place>(place: &P) {
     let store = std::sync::Arc::new(place.open());
-    assert_eq!(doctor(place, "engines")[0].verdict, Severity::Warn);
     let handler = ProjectionHandler::new(store.clone(), store.clone(), counts(1), HandlerConfig::default()).unwrap();
     handler.setup().unwrap();
     let process = Uuid::from_u128(7);
