@@ -6,7 +6,9 @@ use super::two_databases::status_of_two;
 use crate::builds::Phase;
 use crate::clock::spoken;
 use crate::error::{StoreError, chain};
-use crate::inspect::{Finding, Hanging, Inspect, Lacking, Mismatch, ProjectionStatus, SchemaVersion, Status};
+use crate::inspect::{
+    Finding, Hanging, Inspect, Lacking, MemberStatus, Mismatch, ProjectionStatus, SchemaVersion, Status,
+};
 use crate::plain::several;
 use crate::query::Flaw;
 use crate::retention::Operation;
@@ -121,6 +123,7 @@ impl Doctor {
         match status {
             Ok(status) => {
                 let mut findings: Vec<Finding> = self.work(&status).into();
+                findings.extend(hearing(&status));
                 findings.extend(standstills(&status));
                 findings
             }
@@ -194,11 +197,11 @@ fn standstills(status: &Status) -> Vec<Finding> {
         match one.kind {
             K::FirstRun => Finding::ok(check, format!("{found}; {remedy}")),
             _ if !projection.is_live() => Finding::warn(check, found, remedy),
+            // Alone it makes nothing stuck, for instance while an event of the instance is tried again.
+            K::Unmoved if !projection.is_stuck() => Finding::warn(check, found, remedy),
             _ => Finding::fail(check, found, remedy),
         }
     };
-            // Alone it makes nothing stuck, for instance while an event of the instance is tried again.
-            K::Unmoved if !projection.is_stuck() => Finding::warn(check, found, remedy),
     let mut findings: Vec<Finding> = all.iter().take(SHOWN).map(finding).collect();
     if all.len() > SHOWN {
         let more = format!("{} more", all.len() - SHOWN);

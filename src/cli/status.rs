@@ -43,6 +43,9 @@ const ELSEWHERE: &str = "the events are elsewhere; if that is a database of read
 /// How many standstills are described.
 const STANDSTILLS: usize = 10;
 
+/// How many engines that do not hear of pushes are described.
+const DEAF: usize = 3;
+
 /// How many pauses are described.
 const PAUSES: usize = 10;
 
@@ -293,6 +296,21 @@ fn failed(projection: &ProjectionStatus) -> String {
         .map(|(word, number)| format!("{} {word}", count(**number)))
         .collect();
     if some.is_empty() { "-".to_owned() } else { some.join(", ") }
+}
+
+/// Each engine that does not hear of pushes of other processes: why, and what that costs.
+fn deaf(members: &[MemberStatus]) -> Vec<String> {
+    let of: Vec<(&str, &str)> = members
+        .iter()
+        .filter(|member| member.alive)
+        .filter_map(|member| Some((member.name.as_str(), member.deaf.as_deref()?)))
+        .collect();
+    let line = |(name, why): &(&str, &str)| format!("engine {} looks only now and then: {}", clean(name), clean(why));
+    let mut lines: Vec<String> = of.iter().take(DEAF).map(line).collect();
+    if of.len() > DEAF {
+        lines.push(format!("and {} more engines; --json lists all", of.len() - DEAF));
+    }
+    lines
 }
 
 fn members(members: &[MemberStatus]) -> String {

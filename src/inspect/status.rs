@@ -150,6 +150,9 @@ pub struct MemberStatus {
     pub alive_until: SystemTime,
     /// True until then.
     pub alive: bool,
+    /// Why it does not hear of pushes of other processes at once, as it last said; its ticks find them instead. `None`
+    /// while it hears ([`Health::deaf`](crate::health::Health::deaf)).
+    pub deaf: Option<String>,
     /// Instances that it has leased.
     pub leases: u64,
 }
@@ -265,9 +268,6 @@ impl ProjectionStatus {
         self.phase == Phase::Live
     }
 
-    /// Events on record as failed, whatever became of them.
-    #[must_use]
-    pub fn failed(&self) -> u64 {
     /// True when readers see it and it does not move, and will not until a person looks into it. `status`, `/health` and
     /// `doctor` judge by this.
     #[must_use]
@@ -275,6 +275,9 @@ impl ProjectionStatus {
         self.is_live() && self.verdict == Verdict::Stuck
     }
 
+    /// Events on record as failed, whatever became of them.
+    #[must_use]
+    pub fn failed(&self) -> u64 {
         self.failing + self.stopped + self.parked + self.behind + self.skipped
     }
 }
