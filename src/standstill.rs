@@ -251,6 +251,12 @@ impl Standstill {
         Self::new(StandstillKind::Diverged, reason)
     }
 
+    /// The standstill of this many checkpoints whose events the log does not have.
+    pub(crate) fn astray(count: i64) -> Self {
+        let reason = format!("the log has another event at the checkpoint, or none{}", more(count));
+        Self::new(StandstillKind::Diverged, reason)
+    }
+
     pub(crate) fn first_run() -> Self {
         Self::new(StandstillKind::FirstRun, "its first run is not over; one process leads it")
     }

@@ -116,8 +116,7 @@ fn about(reason: impl Into<String>) -> Cause {
 /// A projection is well if it moves, or need not. Other means report behind, failing, paused and building. Stuck is not
 /// well.
 pub(crate) fn judge(status: &Status) -> Judgement {
-    let is_stuck = |projection: &&ProjectionStatus| projection.is_live() && projection.verdict == Verdict::Stuck;
-    let stuck = status.projections.iter().filter(is_stuck).map(|projection| Cause {
+    let stuck = status.projections.iter().filter(|projection| projection.is_stuck()).map(|projection| Cause {
         projection: Some(projection.name.clone()),
         version: Some(projection.version),
         reason: projection.reason.clone().unwrap_or_else(|| "it does not move".to_owned()),

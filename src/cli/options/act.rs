@@ -66,7 +66,7 @@ pub(in crate::cli) struct FailedListArgs {
     /// Only events in this state. Can be repeated.
     #[arg(long)]
     pub(in crate::cli) state: Vec<StateArg>,
-    /// Print at most this many of each projection; 0 prints all.
+    /// Print at most this many in all; 0 prints all.
     #[arg(long, default_value_t = 100, value_name = "COUNT")]
     pub(in crate::cli) limit: usize,
 }

@@ -97,7 +97,8 @@ impl Pass {
     fn log_retry(&self, work: &Work) {
         let (name, instance, position) = (self.projection.name(), &work.instance, work.position());
         match &work.status {
-            Status::Trouble(error) => log::warn!(
+            // Trouble that lasts stops the instance, and whoever hears of the stop tells it once.
+            Status::Trouble(error) => log::debug!(
                 "projection {name:?}, instance {instance:?}: {}; trying again at position {position}",
                 crate::error::chain(error)
             ),

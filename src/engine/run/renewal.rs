@@ -10,6 +10,7 @@ use crate::engine::run::runner::Runner;
 use crate::engine::run::state::Shared;
 use crate::error::{StoreError, chain};
 use crate::lease::Member;
+use crate::standstill::bounded;
 use crate::state::ProjectionKey;
 
 /// One renewal, then the wait for the next one.
@@ -48,16 +49,17 @@ fn renew_leads(shared: &Shared) -> Result<(), StoreError> {
 }
 
 /// The store writes only what does not stand there.
-fn tell_missed(shared: &Shared) -> Result<(), StoreError> {
+fn tell(shared: &Shared) -> Result<(), StoreError> {
     let of_runner = |runner: &Runner| (runner.key().clone(), runner.handler.inner.missed.load(Ordering::Relaxed));
     let missed: Vec<(ProjectionKey, u64)> = shared.runners.iter().map(of_runner).collect();
-    shared.stores.leases.tell_missed(shared.id, &missed)
+    let deaf = shared.fleet.deaf.lock().as_deref().map(bounded);
+    shared.stores.leases.tell(shared.id, &missed, deaf.as_deref())
 }
 
 fn announce(shared: &Shared) -> Result<(), StoreError> {
     let me = Member { process: shared.id, name: shared.config.name.clone(), projections: shared.projections() };
     let members = shared.stores.leases.heartbeat(&me, shared.config.lease)?;
-    tell_missed(shared)?;
+    tell(shared)?;
     let mut known = shared.fleet.members.lock();
     if *known != members {
         log::info!(event = "hand-over", processes = members.len(); "{} processes share the work", members.len());
