@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::two_databases::status_of_two;
+use super::two_databases::{mismatches_of_two, status_of_two};
 use crate::builds::Phase;
 use crate::clock::spoken;
 use crate::error::{StoreError, chain};
@@ -100,7 +100,10 @@ impl Doctor {
             findings.extend(whole(events.flawed(COUNTED)));
         }
         if known && usable {
-            findings.extend(self.projections(status_of_two(events, models, false)));
+            let status = status_of_two(events, models, false);
+            let builds = status.as_ref().map_or_else(|_| Vec::new(), |status| status.projections.clone());
+            findings.extend(self.projections(status));
+            findings.push(history(mismatches_of_two(events, models, COMPARED), &builds));
             findings.extend(objects(models.hanging()));
             findings.extend(declared(models.lacking()));
             findings.extend(tables(models.out_of_place()));
@@ -526,7 +529,7 @@ fn leases(status: &Status) -> Finding {
 fn failures(status: &Status) -> Finding {
     let check = "failures";
     let stopped: Vec<_> = status.projections.iter().filter(|projection| projection.stopped > 0).collect();
-    let remedy = "see `readside failed list`; mend the cause, then `readside failed retry` or `discard`";
+    let remedy = "see `readside failed list`; remove the cause, then `readside failed retry` or `discard`";
     if !stopped.is_empty() {
         let describe = |projection: &ProjectionStatus| {
             format!("{} in {}", shown(projection), several(projection.stopped, "instance"))

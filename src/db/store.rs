@@ -76,7 +76,7 @@ impl<B: Backend> DbStore<B> {
         let mut told = self.inner.strange.lock();
         if command > *told {
             *told = command;
-            log::warn!("command {command} is left to an engine of another version: {}", chain(error));
+            log::warn!("this engine leaves command {command} to one of another version: {}", chain(error));
         }
     }
 

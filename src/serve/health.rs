@@ -31,7 +31,7 @@ pub(crate) struct Whole {
 pub(crate) fn remedy(projection: &ProjectionStatus) -> Option<&'static str> {
     match projection.verdict {
         Verdict::Idle | Verdict::Moving | Verdict::Building => None,
-        Verdict::Failing => Some("see `readside failed list`; mend the reducer and retry, or discard"),
+        Verdict::Failing => Some("see `readside failed list`; fix the reducer and retry, or discard"),
         Verdict::Behind => Some("see `readside status --watch` for whether it comes nearer"),
         Verdict::Paused => Some("let it go on with `readside resume`"),
         _ => projection.standstills.first().map(|one| one.kind.remedy()),

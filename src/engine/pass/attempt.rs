@@ -105,7 +105,7 @@ impl Pass {
             Status::Failed => {
                 log::debug!("projection {name:?}, instance {instance:?}: event {position} failed; trying again");
             }
-            _ => log::debug!("projection {name:?}, instance {instance:?}: going on apart, event by event"),
+            _ => log::debug!("projection {name:?}, instance {instance:?}: it goes on alone, event by event"),
         }
     }
 
@@ -179,7 +179,9 @@ impl Pass {
             if outcome.is_ok() && matches!(work.status, Status::Finished) {
                 let (name, instance) = (self.projection.name(), &work.instance);
                 let why = crate::error::chain(&error);
-                log::info!("projection {name:?}, instance {instance:?}: refused together, applied one by one ({why})");
+                log::info!(
+                    "projection {name:?}, instance {instance:?}: the database refused its batch ({why}); its events are applied one by one"
+                );
             }
             outcome
         } else {

@@ -16,7 +16,7 @@ use crate::state::ProjectionKey;
 /// One renewal, then the wait for the next one.
 pub(crate) fn tick(shared: &Arc<Shared>) {
     if let Err(error) = renew(shared) {
-        log::warn!("{}; work goes on as long as its leases are trusted", chain(&error));
+        log::warn!("{}; work goes on until its leases run out", chain(&error));
     }
     shared.tick_if_unfed();
     shared.stop.wait(shared.config.lease / 3);
