@@ -9,7 +9,7 @@ use crate::plain::{listed, plain};
 #[non_exhaustive]
 pub enum RetentionError {
     /// The database knows nothing of this instance.
-    #[error("there is no instance {instance:?}; list those there are")]
+    #[error("there is no instance {instance:?}; `readside instances` lists those there are")]
     UnknownInstance {
         /// The tenant.
         instance: String,
