@@ -69,6 +69,11 @@ impl Output {
         self.terminal
     }
 
+    /// True if lines have a width to fit in. Otherwise a program may read them, and each row is one line.
+    pub(super) fn has_width(&self) -> bool {
+        self.width.is_some()
+    }
+
     /// True if standard error is a terminal and progress is wanted.
     pub(super) fn shows_progress(&self) -> bool {
         !self.quiet && io::stderr().is_terminal()

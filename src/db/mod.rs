@@ -119,6 +119,9 @@ pub trait Conn {
     /// statement reads nothing older than the locks.
     fn counters(&mut self, instances: &[Arc<str>]) -> Result<Counters, StoreError>;
 
+    /// Sees to it that events can be looked for by their ids. Only an import does that, after it locked the counters.
+    fn index_ids(&mut self) -> Result<(), StoreError>;
+
     /// Writes events, and moves their counters and heads.
     fn append(&mut self, append: &Append<'_>) -> Result<(), StoreError>;
 

@@ -22,7 +22,9 @@ pub(super) fn status(conn: &mut dyn Conn, system: bool) -> Result<Status, StoreE
     let (held, leases, pauses) = (held(conn)?, leases(conn)?, pause::on_record(conn)?);
     let (members, own) = (member::members(conn, &leases, at)?, setup::store_id(conn)?);
     let missed = member::Missed::read(conn, at)?;
-    let known = SharedFacts { at, members: &members, pauses: &pauses };
+    // Summing up the lag keeps the planner from looking up single rows, which this does.
+    let astray = standstill::astray(conn, &builds, None)?;
+    let known = SharedFacts { at, members: &members, pauses: &pauses, astray: &astray };
     let (lags, standings) = (census::lags(conn, &builds, system)?, standstill::standings(conn, &builds, None, &known)?);
     let mut projections = Vec::with_capacity(builds.len());
     for ((build, lag), (standing, fed)) in builds.iter().zip(&lags).zip(standings) {

@@ -31,7 +31,7 @@ pub(crate) struct Whole {
 pub(crate) fn remedy(projection: &ProjectionStatus) -> Option<&'static str> {
     match projection.verdict {
         Verdict::Idle | Verdict::Moving | Verdict::Building => None,
-        Verdict::Failing => Some("see `readside failed list`; mend the reducer and retry, or discard"),
+        Verdict::Failing => Some("see `readside failed list`; fix the reducer and retry, or discard"),
         Verdict::Behind => Some("see `readside status --watch` for whether it comes nearer"),
         Verdict::Paused => Some("let it go on with `readside resume`"),
         _ => projection.standstills.first().map(|one| one.kind.remedy()),
@@ -116,8 +116,7 @@ fn about(reason: impl Into<String>) -> Cause {
 /// A projection is well if it moves, or need not. Other means report behind, failing, paused and building. Stuck is not
 /// well.
 pub(crate) fn judge(status: &Status) -> Judgement {
-    let is_stuck = |projection: &&ProjectionStatus| projection.is_live() && projection.verdict == Verdict::Stuck;
-    let stuck = status.projections.iter().filter(is_stuck).map(|projection| Cause {
+    let stuck = status.projections.iter().filter(|projection| projection.is_stuck()).map(|projection| Cause {
         projection: Some(projection.name.clone()),
         version: Some(projection.version),
         reason: projection.reason.clone().unwrap_or_else(|| "it does not move".to_owned()),

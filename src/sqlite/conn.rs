@@ -74,6 +74,10 @@ impl Conn for Handle<'_> {
         push::counters(self, instances, now)
     }
 
+    fn index_ids(&mut self) -> Result<(), StoreError> {
+        push::index_ids(self).map_err(|error| error::store("making the index of event ids", error))
+    }
+
     fn append(&mut self, append: &Append<'_>) -> Result<(), StoreError> {
         push::append(self, append).map_err(|error| error::store("storing events", error))
     }

@@ -39,6 +39,14 @@ pub(super) fn counters(
     Ok(counters)
 }
 
+/// The indexes of event ids. They cost each push, so a file has them from its first import on.
+pub(super) fn index_ids(handle: &Handle<'_>) -> rusqlite::Result<()> {
+    handle.conn.execute_batch(
+        "CREATE INDEX IF NOT EXISTS readside_events_by_id ON readside_events (event_id);
+         CREATE INDEX IF NOT EXISTS readside_events_archive_by_id ON readside_events_archive (event_id)",
+    )
+}
+
 pub(super) fn append(handle: &Handle<'_>, append: &Append<'_>) -> rusqlite::Result<()> {
     let mut insert = handle.conn.prepare_cached(
         "INSERT INTO readside_events (instance_id, position, event_id, aggregate_type, aggregate_id, version, \

@@ -30,6 +30,28 @@ fn a_full_disk_stores_nothing_and_goes_on_when_there_is_room() {
     assert_eq!(store.push(&[large()]).unwrap()[0].position(), 2);
 }
 
+// Contract: L10: an index of event ids costs each push, so the first import makes it, and looks ids up there.
+#[test]
+fn the_first_import_makes_the_index_of_event_ids() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(folder.path().join("test.db")).unwrap();
+    store.setup().unwrap();
+    let plan = || {
+        let sql = "EXPLAIN QUERY PLAN SELECT count(*) FROM readside_events e WHERE e.event_id = x'01'";
+        let writer = store.backend().writer.lock();
+        writer.query_row(sql, [], |row| row.get::<_, String>("detail")).unwrap()
+    };
+    let event = || NewEvent::raw("a", "user", "u", "added");
+    let pushed = store.push(&[event()]).unwrap();
+    assert!(plan().starts_with("SCAN"), "{}", plan());
+    let again = store.push_imported(&[event().id(pushed[0].id())]);
+    assert!(matches!(again, Err(PushError::IdExists { index: 0, .. })), "{again:?}");
+    assert!(plan().starts_with("SCAN"), "what is refused leaves nothing: {}", plan());
+    store.push_imported(&[event().id(uuid::Uuid::from_u128(1))]).unwrap();
+    assert!(plan().contains("readside_events_by_id (event_id=?)"), "{}", plan());
+    store.push(&[event()]).unwrap();
+}
+
 /// A store with an event, and its file.
 #[cfg(unix)]
 fn with_file() -> (tempfile::TempDir, std::path::PathBuf, SqliteStore) {

@@ -60,6 +60,9 @@ pub(super) fn complete<'p>(
         ),
         ids: distinct(pushes.iter().flat_map(|push| push.drafts.iter().filter_map(id))),
     };
+    if !asked.ids.is_empty() {
+        conn.index_ids()?;
+    }
     ask(conn, &asked, ledger)?;
     Ok(numbered)
 }

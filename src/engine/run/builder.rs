@@ -355,7 +355,7 @@ impl EngineBuilder {
         if let Some(signal) = &self.initialized {
             // A sent signal and a dropped sender both end the wait.
             while signal.recv_timeout(Duration::from_secs(10)) == Err(RecvTimeoutError::Timeout) {
-                log::info!("the engine waits to be told that its service is initialized");
+                log::info!("the engine waits for its service to say that it is initialized");
             }
         }
         let ((tick_now, tick), (operate_now, now)) = (bounded(1), bounded(1));

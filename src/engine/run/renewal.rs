@@ -10,13 +10,14 @@ use crate::engine::run::runner::Runner;
 use crate::engine::run::state::Shared;
 use crate::error::{StoreError, chain};
 use crate::lease::Member;
+use crate::standstill::bounded;
 use crate::state::ProjectionKey;
 use crate::store::Notifications;
 
 /// One renewal, then the wait for the next one.
 pub(crate) fn tick(shared: &Arc<Shared>) {
     if let Err(error) = renew(shared) {
-        log::warn!("{}; work goes on as long as its leases are trusted", chain(&error));
+        log::warn!("{}; work goes on until its leases run out", chain(&error));
     }
     shared.tick_if_unfed();
     shared.stop.wait(shared.config.lease / 3);
@@ -49,16 +50,17 @@ fn renew_leads(shared: &Shared) -> Result<(), StoreError> {
 }
 
 /// The store writes only what does not stand there.
-fn tell_missed(shared: &Shared) -> Result<(), StoreError> {
+fn tell(shared: &Shared) -> Result<(), StoreError> {
     let of_runner = |runner: &Runner| (runner.key().clone(), runner.handler.inner.missed.load(Ordering::Relaxed));
     let missed: Vec<(ProjectionKey, u64)> = shared.runners.iter().map(of_runner).collect();
-    shared.stores.leases.tell_missed(shared.id, &missed)
+    let deaf = shared.fleet.deaf.lock().as_deref().map(bounded);
+    shared.stores.leases.tell(shared.id, &missed, deaf.as_deref())
 }
 
 fn announce(shared: &Shared) -> Result<(), StoreError> {
     let me = Member { process: shared.id, name: shared.config.name.clone(), projections: shared.projections() };
     let members = shared.stores.leases.heartbeat(&me, shared.config.lease)?;
-    tell_missed(shared)?;
+    tell(shared)?;
     if shared.know(members) {
         shared.tell_fleet();
     }
