@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::two_databases::status_of_two;
+use super::two_databases::{mismatches_of_two, status_of_two};
 use crate::builds::Phase;
 use crate::clock::spoken;
 use crate::error::{StoreError, chain};
@@ -100,7 +100,10 @@ impl Doctor {
             findings.extend(whole(events.flawed(COUNTED)));
         }
         if known && usable {
-            findings.extend(self.projections(status_of_two(events, models, false)));
+            let status = status_of_two(events, models, false);
+            let builds = status.as_ref().map_or_else(|_| Vec::new(), |status| status.projections.clone());
+            findings.extend(self.projections(status));
+            findings.push(history(mismatches_of_two(events, models, COMPARED), &builds));
             findings.extend(objects(models.hanging()));
             findings.extend(declared(models.lacking()));
             findings.extend(tables(models.out_of_place()));
