@@ -169,7 +169,8 @@ impl StandstillKind {
             Self::Unmoved => "see the log of the processes that run it, and `readside leases`",
             Self::NoEngine => {
                 "start the service whose code has this version; or have readers see another one that is run, by \
-                 `readside builds switch` or `readside builds back`"
+                 `readside builds switch` or `readside builds back`; or remove it by `readside projections remove`, if no \
+                 service keeps it any more"
             }
             Self::FirstRun => "wait for the process that leads it; `readside status --watch` shows how far it is",
             Self::Paused => "let it go on with `readside resume`",

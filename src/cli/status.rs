@@ -40,6 +40,9 @@ const COMMANDS: usize = 100;
 
 const ELSEWHERE: &str = "the events are elsewhere; if that is a database of readside too, name it with --events-url";
 
+/// What commands say where the service has not run yet.
+pub(super) const NONE_HERE: &str = "no projection is registered here; the service registers them when it starts";
+
 /// How many standstills are described.
 const STANDSTILLS: usize = 10;
 
@@ -147,7 +150,7 @@ fn print(
         return session.out.object(&StatusReport { status, commands });
     }
     if status.projections.is_empty() {
-        return session.out.line("no projection is registered here; the service registers them when it starts");
+        return session.out.line(NONE_HERE);
     }
     let mut columns = COLUMNS.to_vec();
     if args.watch {
@@ -165,28 +168,27 @@ fn print(
         session.out.line(ELSEWHERE)?;
     }
     for line in standstills(&status.projections) {
-        session.out.line(&line)?;
+        session.out.prose("", 2, &line)?;
     }
     for line in pauses(&status.projections) {
-        session.out.line(&line)?;
+        session.out.prose("", 2, &line)?;
     }
     for projection in &status.projections {
         if let Some(missed) = projection.missed.filter(|missed| *missed > 0) {
             let name = shown(&projection.name, projection.version, projection.build.as_deref());
             let what = several(missed, "statement");
-            session
-                .out
-                .line(&format!("{name}: {what} met no row, updates and deletes, since the engines were started"))?;
+            let told = format!("{name}: {what} met no row, updates and deletes, since the engines were started");
+            session.out.prose("", 2, &told)?;
         }
     }
     for asked in commands {
         let (kind, name) = (asked.command.kind(), clean(&asked.projection));
-        session.out.line(&format!("{kind} of {name}, {}: {}", asked.state, outcome(asked, ANSWER)))?;
+        session.out.prose("", 2, &format!("{kind} of {name}, {}: {}", asked.state, outcome(asked, ANSWER)))?;
     }
     for line in deaf(&status.members) {
-        session.out.line(&line)?;
+        session.out.prose("", 2, &line)?;
     }
-    session.out.remark(&members(&status.members))
+    if session.out.is_quiet() { Ok(()) } else { session.out.prose("", 2, &members(&status.members)) }
 }
 
 fn cells(projection: &ProjectionStatus, now: SystemTime) -> Vec<String> {

@@ -76,6 +76,8 @@ pub(crate) fn a_rebuild_takes_the_place_of_the_old_one_unseen<P: Place>(place: &
     lawful(place);
     assert!(engine.admin().verify("counts", None).unwrap().is_clean());
     assert_eq!(phases(place), [("counts".to_owned(), Phase::Live), ("counts#next".to_owned(), Phase::Kept)]);
+    let error = engine.admin().switch("counts", &by()).unwrap_err().to_string();
+    assert!(error.contains("the one that is kept, go back to it"), "{error}");
     assert_eq!(seen(place).len(), place.query("SELECT n FROM on_top").len(), "what stands on the view sees it too");
     // The view reads the new tables, so readers see what is written now.
     let pushed = engine.push(&[count("new", "thing", 4)]).unwrap();

@@ -5,7 +5,8 @@ use readside::{HandlerConfig, NewEvent, Policy};
 use crate::service::{service, users};
 use crate::{Place, command, on_both, ran};
 
-const LISTS: [&[&str]; 7] = [
+const LISTS: [&[&str]; 8] = [
+    &["doctor"],
     &["failed", "list"],
     &["status"],
     &["commands"],

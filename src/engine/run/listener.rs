@@ -86,6 +86,7 @@ impl Listener {
             }
         }
         if news.all {
+            self.shared.look_at_fleet();
             self.shared.request_tick();
             self.shared.request_operation();
         }

@@ -12,6 +12,7 @@ use crate::error::{StoreError, chain};
 use crate::lease::Member;
 use crate::standstill::bounded;
 use crate::state::ProjectionKey;
+use crate::store::Notifications;
 
 /// One renewal, then the wait for the next one.
 pub(crate) fn tick(shared: &Arc<Shared>) {
@@ -60,12 +61,51 @@ fn announce(shared: &Shared) -> Result<(), StoreError> {
     let me = Member { process: shared.id, name: shared.config.name.clone(), projections: shared.projections() };
     let members = shared.stores.leases.heartbeat(&me, shared.config.lease)?;
     tell(shared)?;
-    let mut known = shared.fleet.members.lock();
-    if *known != members {
-        log::info!(event = "hand-over", processes = members.len(); "{} processes share the work", members.len());
-        shared.hook.tell(|| Observation::HandOver { processes: members.len() });
-        *known = members;
-        shared.request_tick();
+    if shared.know(members) {
+        shared.tell_fleet();
     }
     Ok(())
+}
+
+impl Shared {
+    /// Reads which processes are alive, because one of them may have come or gone. It keeps what it knows while its own
+    /// heartbeat is late.
+    pub(crate) fn look_at_fleet(&self) {
+        match self.stores.models.commands().members() {
+            Ok(members) if members.iter().any(|member| member.process == self.id) => {
+                self.know(members);
+            }
+            Ok(_) => {}
+            Err(error) => log::debug!("{}; the next heartbeat looks again", chain(&error)),
+        }
+    }
+
+    /// Notes which processes are alive. Returns true if these are the first that it knows.
+    fn know(&self, members: Vec<Member>) -> bool {
+        let mut known = self.fleet.members.lock();
+        if *known == members {
+            return false;
+        }
+        log::info!(event = "hand-over", processes = members.len(); "{}", shares(members.len()));
+        self.hook.tell(|| Observation::HandOver { processes: members.len() });
+        let is_first = known.is_empty();
+        *known = members;
+        self.request_tick();
+        is_first
+    }
+
+    /// Makes all processes look which of them are alive. Those that hear nothing see it at their next heartbeat.
+    pub(crate) fn tell_fleet(&self) {
+        if let Err(error) = self.stores.notifier.announce(&Notifications { instances: Vec::new(), all: true }) {
+            log::debug!("{}; other processes see it at their next heartbeat", chain(&error));
+        }
+    }
+}
+
+fn shares(processes: usize) -> String {
+    if processes == 1 {
+        "this process does all the work".to_owned()
+    } else {
+        format!("{processes} processes share the work")
+    }
 }

@@ -101,6 +101,7 @@ impl Engine {
             if let Err(error) = shared.stores.leases.leave(shared.id) {
                 log::warn!("{}; the leases of this process run out by themselves", chain(&error));
             }
+            shared.tell_fleet();
         };
         let name = "readside-leave";
         thread::spawn(name, leave)
