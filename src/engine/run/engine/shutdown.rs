@@ -108,7 +108,7 @@ impl Engine {
             .map_err(|error| {
                 log::warn!(
                     "starting the thread {name} failed: {error}; the leases of this process run out by themselves"
-                )
+                );
             })
             .map_err(|()| None)?
             .join(deadline)
