@@ -112,7 +112,8 @@ fn each_page_is_linked_from_another_one() {
 /// The pages of the numbered lists of the guide, in order.
 fn reading_order(guide: &str) -> Vec<&str> {
     let listed = guide.split("\n## More").next().unwrap();
-    let mut order: Vec<&str> = links(listed).filter(|target| target.ends_with(".md")).collect();
+    let is_page = |target: &&str| Path::new(target).extension().is_some_and(|ending| ending == "md");
+    let mut order: Vec<&str> = links(listed).filter(is_page).collect();
     order.dedup();
     order
 }
