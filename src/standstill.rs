@@ -151,16 +151,16 @@ impl StandstillKind {
                 "see that the database runs and that the process reaches it; the engine goes on by itself"
             }
             Self::Locked => "find the transaction that holds the lock, and end it; the engine goes on by itself",
-            Self::Halted => "mend what the reason says, then go on with `readside rebuild`",
+            Self::Halted => "fix what the reason names, then go on with `readside rebuild`",
             Self::Refused => {
-                "readers see the former build: mend what the reason says, then ask for the switch with `readside builds switch`"
+                "readers see the former build: fix what the reason names, then ask for the switch with `readside builds switch`"
             }
             Self::Hangs => {
-                "see by a stack trace of that process what the reducer waits for, and mend it; a restart ends the reducer, other \
+                "see by a stack trace of that process what the reducer waits for, and fix it; a restart ends the reducer, other \
                  instances go on meanwhile"
             }
             Self::Panicked => "see the log of that process; what it tried is tried again by itself",
-            Self::Database => "mend what the reason says; the engine tries again by itself",
+            Self::Database => "fix what the reason names; the engine tries again by itself",
             Self::Leased => "see `readside leases`; if that process hangs, end it: another one takes over",
             Self::Unseen => {
                 "have readers see this version, by `readside builds back` or `readside builds switch`; or start the \
@@ -169,7 +169,8 @@ impl StandstillKind {
             Self::Unmoved => "see the log of the processes that run it, and `readside leases`",
             Self::NoEngine => {
                 "start the service whose code has this version; or have readers see another one that is run, by \
-                 `readside builds switch` or `readside builds back`"
+                 `readside builds switch` or `readside builds back`; or remove it by `readside projections remove`, if no \
+                 service keeps it any more"
             }
             Self::FirstRun => "wait for the process that leads it; `readside status --watch` shows how far it is",
             Self::Paused => "let it go on with `readside resume`",
@@ -248,6 +249,12 @@ impl Standstill {
     /// The standstill of this many checkpoints above their heads.
     pub(crate) fn ahead(count: i64) -> Self {
         let reason = format!("the checkpoint lies above the last event of the store{}", more(count));
+        Self::new(StandstillKind::Diverged, reason)
+    }
+
+    /// The standstill of this many checkpoints whose events the log does not have.
+    pub(crate) fn astray(count: i64) -> Self {
+        let reason = format!("the log has another event at the checkpoint, or none{}", more(count));
         Self::new(StandstillKind::Diverged, reason)
     }
 

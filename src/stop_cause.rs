@@ -105,7 +105,7 @@ impl fmt::Display for StopCause {
             ),
             Self::Stopped(event) => write!(
                 f,
-                "its event failed {} times ({}: {}) and waits for a person: mend the cause, then retry or discard it",
+                "its event failed {} times ({}: {}) and waits for a person: remove the cause, then retry or discard it",
                 event.attempts,
                 event.class,
                 plain(&event.error)

@@ -5,13 +5,16 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, Once};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
 use log::kv::{Error, Key, Value, VisitSource};
 use readside::admin::RebuildOptions;
+use readside::error::{StoreError, StoreErrorKind};
 use readside::failure::{By, FailureQuery};
 use readside::prelude::*;
+use readside::testing::FaultyStore;
 use readside::{Engine, EngineConfig, EngineStore, HandlerConfig, NewEvent, Policy, SqliteStore};
 
 use crate::common::{LONG, eventually};
@@ -82,6 +85,7 @@ fn started(store: impl EngineStore, name: &str, handler: HandlerConfig) -> Engin
     let table = Table::new(name).column(text("thing")).primary_key(["thing"]);
     let projection = Projection::new(name, 1).table(table).on_raw("thing", "thing.made", reduce);
     let config = EngineConfig::default().name(name).handler(handler).lease(Duration::from_secs(5));
+    let config = config.requeue_every(Duration::from_millis(100));
     Engine::builder(store).config(config).projection(projection).start().unwrap()
 }
 
@@ -183,6 +187,47 @@ fn trouble_on_postgres() {
             readside::postgres_driver::Client::connect(database.url(), readside::postgres_driver::NoTls).unwrap();
         client.batch_execute(sql).unwrap();
     });
+}
+
+/// The database refuses to write rows, attempt after attempt and tick after tick.
+fn tells_once<S>(store: S, name: &str)
+where
+    FaultyStore<S>: EngineStore,
+{
+    let tries = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&tries);
+    let denying = FaultyStore::failing(store, move |call| {
+        if !call.name.starts_with("ProjectionTransaction::apply") {
+            return Ok(());
+        }
+        counted.fetch_add(1, Ordering::SeqCst);
+        Err(StoreError::new("writing a read table", StoreErrorKind::Denied, "denied by a test"))
+    });
+    let handler = HandlerConfig::default().retry_failed_after(Duration::from_millis(1));
+    let engine = started(denying, name, handler);
+    engine.push(&[NewEvent::raw("a", "thing", "x", "thing.made")]).unwrap();
+    eventually("many attempts", || tries.load(Ordering::SeqCst) >= 12);
+    engine.shutdown(LONG).unwrap();
+    let all = CAPTURE.0.lock().unwrap();
+    let is_told = |line: &&Line| line.text.contains("denied by a test") && line.text.contains(name);
+    let (told, quiet): (Vec<&Line>, Vec<&Line>) =
+        all.iter().filter(is_told).partition(|line| line.level <= log::Level::Info);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!((told[0].level, told[0].facts["event"].as_str()), (log::Level::Warn, "standstill"));
+    assert!(quiet.len() >= 8, "a debug line tells each further attempt: {quiet:?}");
+}
+
+// Contract: L11, S4: what stands still is told once, and not with each attempt.
+#[test]
+fn what_stands_still_is_told_once_on_sqlite() {
+    tells_once(SqliteStore::in_memory().unwrap(), "once_sqlite");
+}
+
+#[cfg(feature = "postgres")]
+#[test]
+fn what_stands_still_is_told_once_on_postgres() {
+    let database = common::postgres::database();
+    tells_once(readside::PostgresStore::connect(database.url()).unwrap(), "once_postgres");
 }
 
 // Contract: S4: the same facts stand in the text and beside it.

@@ -109,6 +109,31 @@ fn each_page_is_linked_from_another_one() {
     assert!(lost.is_empty(), "no page leads to {lost:?}");
 }
 
+/// The pages of the numbered lists of the guide, in order.
+fn reading_order(guide: &str) -> Vec<&str> {
+    let listed = guide.split("\n## More").next().unwrap();
+    let mut order: Vec<&str> = links(listed).filter(|target| target.ends_with(".md")).collect();
+    order.dedup();
+    order
+}
+
+#[test]
+fn each_page_of_the_guide_leads_to_the_next_one() {
+    let docs = root().join("docs");
+    let guide = fs::read_to_string(docs.join("README.md")).unwrap();
+    let order = reading_order(&guide);
+    assert!(order.len() > 10, "{order:?}");
+    let mut wrong = Vec::new();
+    for (at, page) in order.iter().enumerate() {
+        let text = fs::read_to_string(docs.join(page)).unwrap();
+        let next = text.lines().rev().find_map(|line| line.strip_prefix("Next: ")).and_then(|line| links(line).next());
+        if next != order.get(at + 1).copied() {
+            wrong.push(format!("{page} leads to {next:?}, not to {:?}", order.get(at + 1)));
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
 #[test]
 fn no_line_of_a_page_is_too_long() {
     let mut long = Vec::new();

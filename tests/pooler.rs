@@ -104,6 +104,7 @@ fn an_engine_that_hears_nothing_finds_it_out_and_looks_more_often() {
     assert!(why.contains("a session of its own") && why.contains("past the pooler"), "{why}");
     assert_eq!(engine.health().unwrap().looks_every, Duration::from_secs(1));
     let other = PostgresStore::connect(database.url()).unwrap();
+    eventually("its note", || other.status(false).unwrap().members[0].deaf.as_ref() == Some(&why));
     for instance in ["a", "b", "c"] {
         other.push(&[made(instance)]).unwrap();
         // No notification arrives. A tick finds the event, long before the next configured tick.

@@ -73,7 +73,7 @@ impl Admin<'_> {
         let command = NewCommand { projection: projection.to_owned(), version, command, by: by.clone() };
         let id = self.models.commands().ask(&command)?;
         if let Err(error) = self.notifier.announce(&Notifications { instances: Vec::new(), all: true }) {
-            log::debug!("{}; engines find the command by their next look", chain(&error));
+            log::debug!("{}; engines find the command at their next look", chain(&error));
         }
         Ok(id)
     }

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use super::two_databases::status_of_two;
+use super::two_databases::{mismatches_of_two, status_of_two};
 use crate::builds::Phase;
 use crate::clock::spoken;
 use crate::error::{StoreError, chain};
-use crate::inspect::{Finding, Hanging, Inspect, Lacking, Mismatch, ProjectionStatus, SchemaVersion, Status};
+use crate::inspect::{
+    Finding, Hanging, Inspect, Lacking, MemberStatus, Mismatch, ProjectionStatus, SchemaVersion, Status,
+};
 use crate::plain::several;
 use crate::query::Flaw;
 use crate::retention::Operation;
@@ -98,7 +100,10 @@ impl Doctor {
             findings.extend(whole(events.flawed(COUNTED)));
         }
         if known && usable {
-            findings.extend(self.projections(status_of_two(events, models, false)));
+            let status = status_of_two(events, models, false);
+            let builds = status.as_ref().map_or_else(|_| Vec::new(), |status| status.projections.clone());
+            findings.extend(self.projections(status));
+            findings.push(history(mismatches_of_two(events, models, COMPARED), &builds));
             findings.extend(objects(models.hanging()));
             findings.extend(declared(models.lacking()));
             findings.extend(tables(models.out_of_place()));
@@ -121,6 +126,7 @@ impl Doctor {
         match status {
             Ok(status) => {
                 let mut findings: Vec<Finding> = self.work(&status).into();
+                findings.extend(hearing(&status));
                 findings.extend(standstills(&status));
                 findings
             }
@@ -193,9 +199,9 @@ fn standstills(status: &Status) -> Vec<Finding> {
         let remedy = remedy(one.kind, projection.phase);
         match one.kind {
             K::FirstRun => Finding::ok(check, format!("{found}; {remedy}")),
-            // It passes by itself once no transaction blocks it.
-            K::Locked | K::Leased | K::Unmoved | K::Panicked => Finding::warn(check, found, remedy),
             _ if !projection.is_live() => Finding::warn(check, found, remedy),
+            // Alone it makes nothing stuck, for instance while an event of the instance is tried again.
+            K::Unmoved if !projection.is_stuck() => Finding::warn(check, found, remedy),
             _ => Finding::fail(check, found, remedy),
         }
     };
@@ -480,7 +486,29 @@ fn engines(status: &Status) -> Finding {
             member.name
         )
     });
-    Finding::warn(check, format!("{text}; no engine runs {names}{last}"), remedy)
+    let found = format!("{text}; no engine runs {names}{last}");
+    // What waits for an engine is stuck, as the status says.
+    if alone.iter().any(|projection| projection.is_stuck()) {
+        Finding::fail(check, found, remedy)
+    } else {
+        Finding::warn(check, found, remedy)
+    }
+}
+
+/// Engines that do not hear of pushes of other processes. They find these pushes later.
+fn hearing(status: &Status) -> Option<Finding> {
+    let is_deaf = |member: &MemberStatus| Some(format!("{:?}: {}", member.name, member.deaf.as_deref()?));
+    let mut deaf: Vec<String> = status.members.iter().filter(|member| member.alive).filter_map(is_deaf).collect();
+    if deaf.is_empty() {
+        return None;
+    }
+    if deaf.len() > SHOWN {
+        let more = deaf.len() - SHOWN;
+        deaf.truncate(SHOWN);
+        deaf.push(format!("and {more} more"));
+    }
+    let remedy = "until they hear again, these engines find such pushes by looking; remove what the reason names";
+    Some(Finding::warn("hearing", deaf.join("; "), remedy))
 }
 
 /// Leases of dead processes expire, but a living process has to take them over.
@@ -501,7 +529,7 @@ fn leases(status: &Status) -> Finding {
 fn failures(status: &Status) -> Finding {
     let check = "failures";
     let stopped: Vec<_> = status.projections.iter().filter(|projection| projection.stopped > 0).collect();
-    let remedy = "see `readside failed list`; mend the cause, then `readside failed retry` or `discard`";
+    let remedy = "see `readside failed list`; remove the cause, then `readside failed retry` or `discard`";
     if !stopped.is_empty() {
         let describe = |projection: &ProjectionStatus| {
             format!("{} in {}", shown(projection), several(projection.stopped, "instance"))

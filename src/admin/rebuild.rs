@@ -80,7 +80,7 @@ pub(super) fn rebuild(
     }
     report.left_behind = begin(site, &target, asked.id, control)?;
     for left in &report.left_behind {
-        log::warn!("projection {:?}: its new tables are without {left}", site.name());
+        log::warn!("projection {:?}: its new tables lack {left}", site.name());
     }
     if !target.by_itself {
         empty_astray(site, &target, control)?;
@@ -118,7 +118,7 @@ pub(super) fn rebuild(
     *report.left_out = left_out::look_after(site, &key, None, unmoved, control)?;
     if !report.left_out.is_empty() {
         log::warn!(
-            "projection {:?}: the build of version {} lacks events: {}",
+            "projection {:?}: the build of version {} lacks events: {}; see `readside failed list`",
             site.name(),
             key.version,
             report.left_out

@@ -108,8 +108,8 @@ fn fill(
                 }
                 let (event, class, error) = (blocked.position, blocked.class, plain(&blocked.error));
                 return Err(site.refused(format!(
-                    "instance {instance:?} cannot be built: its event at position {event}, which the live build has behind it, \
-                     failed in the build ({class}: {error}); readers stay where they are; mend its reducer, then ask for the \
+                    "instance {instance:?} cannot be built: its event at position {event}, which the live build has handled, \
+                     failed in the build ({class}: {error}); readers stay where they are; fix its reducer, then ask for the \
                      rebuild again"
                 )));
             }

@@ -71,6 +71,9 @@ pub(super) fn switch(
             rebuild::begin(site, &target, Uuid::nil(), control)?;
         }
         Some(Phase::Building) => return Err(site.refused("its new build has not caught up yet; the rebuild goes on")),
+        _ if site.known()?.iter().any(|build| build.phase == Phase::Kept) => {
+            return Err(site.refused("no build waits for a switch; to see the one that is kept, go back to it"));
+        }
         _ => return Err(site.refused("there is no build that waits for a switch; ask for a rebuild first")),
     }
     control.announce();
@@ -175,8 +178,11 @@ pub(super) fn drop_old(site: &Context<'_>, control: &dyn Control) -> Result<Chan
         });
     }
     if removed.is_empty() {
-        let why =
-            if used.is_empty() { "nothing is kept of it that readers do not see".to_owned() } else { used.join(", ") };
+        let why = if used.is_empty() {
+            "nothing is kept of it that readers do not see".to_owned()
+        } else {
+            format!("{}; it can be removed once that has ended", used.join(", "))
+        };
         return Err(site.refused(why));
     }
     control.announce();

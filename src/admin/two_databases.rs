@@ -7,9 +7,9 @@ use std::time::{Duration, SystemTime};
 use uuid::Uuid;
 
 use crate::builds::Build;
-use crate::engine::compare;
+use crate::engine::{astray, compare};
 use crate::error::{StoreError, StoreErrorKind};
-use crate::inspect::{ProjectionStatus, Status};
+use crate::inspect::{Mismatch, ProjectionStatus, Status};
 use crate::query::{EventFilter, HeadsRequest, Query, SubQuery};
 use crate::standstill::Standstill;
 use crate::store::{EventStore, ProjectionStore};
@@ -120,6 +120,39 @@ fn ahead<E: EventStore + ?Sized, M: ProjectionStore + ?Sized>(
         }
     }
     Ok(first.map(|instance| Standstill::ahead(count).of(instance.to_string())))
+}
+
+/// As [`Inspect::mismatches`](crate::inspect::Inspect::mismatches), for events and read models in two databases.
+pub(super) fn mismatches_of_two<E, M>(events: &E, models: &M, limit: usize) -> Result<Vec<Mismatch>, StoreError>
+where
+    E: EventStore + ?Sized,
+    M: ProjectionStore + ?Sized,
+{
+    let id = events.store_id()?;
+    let (mut left, mut found) = (limit, Vec::new());
+    for build in models.builds().builds()? {
+        let mut after: Option<Arc<str>> = None;
+        while left > 0 {
+            let mut states = models.states_after(&build.key, after.as_deref(), left.min(PAGE))?;
+            let Some(last) = states.last() else { break };
+            after = Some(Arc::clone(&last.instance));
+            left -= states.len().min(left);
+            // Checkpoints of another store, and those above the head, are named elsewhere.
+            states.retain(|state| state.store == Some(id));
+            for one in astray(events, &states)? {
+                if one.position <= one.head && one.position > events.removed(&one.instance)? {
+                    found.push(Mismatch {
+                        projection: build.key.projection().to_owned(),
+                        version: build.key.version,
+                        build: build.key.mark().map(str::to_owned),
+                        instance: one.instance.to_string(),
+                        position: one.position,
+                    });
+                }
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// Times never decrease with the position, so the first event above a checkpoint is the oldest unhandled one.

@@ -12,8 +12,11 @@ use crate::command::CommandRecord;
 /// The largest number of commands in memory.
 const MOST: usize = 100_000;
 
-/// The number of letters that a list shows of an answer.
-const ANSWER: usize = 60;
+/// The number of letters of an answer, or of a reason, that a list shows where lines have a width.
+pub(super) const ANSWER: usize = 60;
+
+/// How a person sees the whole of it.
+const CUT: &str = "what ends in … is cut; in full: `readside commands --id ID`";
 
 pub(super) fn run(session: &mut Session<'_>, args: &CommandsArgs) -> Outcome {
     let remote = session.store.admin();
@@ -50,6 +53,7 @@ fn print(session: &mut Session<'_>, commands: &[CommandRecord]) -> Outcome {
         session.out.remark("no engine was asked for anything")?;
         return Ok(Ended::Fine);
     }
+    let letters = if session.out.has_width() { ANSWER } else { usize::MAX };
     let row = |asked: &CommandRecord| {
         vec![
             moment(asked.asked_at),
@@ -57,9 +61,9 @@ fn print(session: &mut Session<'_>, commands: &[CommandRecord]) -> Outcome {
             clean(&asked.projection),
             asked.command.kind().to_owned(),
             asked.state.to_string(),
-            outcome(asked),
+            outcome(asked, letters),
             clean(&asked.who),
-            if asked.why.is_empty() { "-".to_owned() } else { short(&asked.why, ANSWER) },
+            if asked.why.is_empty() { "-".to_owned() } else { short(&asked.why, letters) },
         ]
     };
     let columns = [
@@ -73,13 +77,20 @@ fn print(session: &mut Session<'_>, commands: &[CommandRecord]) -> Outcome {
         text("WHY"),
     ];
     session.out.table(&columns, commands.iter().map(row).collect())?;
+    let is_cut = |asked: &CommandRecord| {
+        let words = asked.answer.as_ref().and_then(said);
+        words.iter().chain([&asked.why]).any(|text| short(text, letters) != clean(text))
+    };
+    if commands.iter().any(is_cut) {
+        session.out.remark(CUT)?;
+    }
     Ok(Ended::Fine)
 }
 
-/// The outcome of a command, or its progress.
-pub(super) fn outcome(asked: &CommandRecord) -> String {
+/// The outcome of a command in at most so many letters, or its progress.
+pub(super) fn outcome(asked: &CommandRecord, letters: usize) -> String {
     if let Some(words) = asked.answer.as_ref().and_then(said) {
-        return short(&words, ANSWER);
+        return short(&words, letters);
     }
     let told = asked.progress.clone().filter(|_| !asked.state.is_over());
     told.as_ref().and_then(building).map_or("-".to_owned(), |told| progress(&told))

@@ -8,6 +8,9 @@ use crate::admin::Doctor;
 use crate::inspect::{Finding, Severity};
 use crate::plain::plain;
 
+/// Where the words of a finding begin.
+const INDENT: usize = 21;
+
 #[derive(Serialize)]
 struct DoctorReport {
     verdict: Severity,
@@ -26,11 +29,13 @@ pub(super) fn run(session: &mut Session<'_>, args: &DoctorArgs) -> Outcome {
         session.out.object(&DoctorReport { verdict, findings })?;
     } else {
         for Finding { check, verdict, found, remedy } in &findings {
-            session.out.line(&format!("{verdict:<4}  {check:<13}  {}", plain(found)))?;
-            // The remedy may hold statements to run, each on its own line.
+            session.out.prose(&format!("{verdict:<4}  {check:<13}  "), INDENT, &plain(found))?;
+            // Further lines of a remedy are statements to run, which stay as they are.
             for (at, line) in remedy.iter().flat_map(|remedy| remedy.lines()).enumerate() {
-                let before = if at == 0 { format!("{:21}-> ", "") } else { String::new() };
-                session.out.line(&format!("{before}{}", plain(line)))?;
+                match at {
+                    0 => session.out.prose(&format!("{:INDENT$}-> ", ""), INDENT + 3, &plain(line))?,
+                    _ => session.out.line(&plain(line))?,
+                }
             }
         }
     }

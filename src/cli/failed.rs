@@ -11,7 +11,7 @@ use super::output::{number, text};
 use super::projections::shown_build;
 use super::{Ended, Outcome, Session, events, rebuild};
 use crate::builds::Build;
-use crate::failure::{FailedEvent, FailureQuery, FailureStatus, Intervention};
+use crate::failure::{Action, FailedEvent, FailureQuery, FailureStatus, Intervention};
 use crate::query::{Query, SubQuery};
 
 /// The largest number of records in memory.
@@ -64,9 +64,9 @@ fn list(session: &mut Session<'_>, args: &FailedListArgs) -> Outcome {
         None => session.builds()?,
     };
     let mut rows = Vec::new();
-    let mut is_full = false;
+    // One more is read, and not shown, to find out whether there are more.
+    let mut left = if args.limit == 0 { usize::MAX } else { args.limit.saturating_add(1) };
     for projection in &projections {
-        let mut left = if args.limit == 0 { usize::MAX } else { args.limit };
         let mut query = FailureQuery::all().states(args.state.iter().map(|state| FailureStatus::from(*state)));
         if let Some(instance) = &args.instance {
             query = query.instance(instance);
@@ -75,7 +75,8 @@ fn list(session: &mut Session<'_>, args: &FailedListArgs) -> Outcome {
             let size = left.min(PAGE);
             let page = session.store.failed_events(&projection.key, &query.clone().limit(size))?;
             left -= page.len();
-            for held in &page {
+            let shown = page.len() - usize::from(left == 0);
+            for held in page.iter().take(shown) {
                 if session.out.is_json() {
                     session.out.object(&line(projection, held, None))?;
                 } else {
@@ -87,15 +88,14 @@ fn list(session: &mut Session<'_>, args: &FailedListArgs) -> Outcome {
                 _ => break,
             }
         }
-        is_full |= left == 0;
     }
     if !session.out.is_json() {
-        print(session, rows, is_full)?;
+        print(session, rows, left == 0)?;
     }
     Ok(Ended::Fine)
 }
 
-fn print(session: &mut Session<'_>, rows: Vec<(Vec<String>, String)>, is_full: bool) -> anyhow::Result<()> {
+fn print(session: &mut Session<'_>, rows: Vec<(Vec<String>, String)>, has_more: bool) -> anyhow::Result<()> {
     if rows.is_empty() {
         return session.out.remark("no event is on record as failed");
     }
@@ -110,7 +110,7 @@ fn print(session: &mut Session<'_>, rows: Vec<(Vec<String>, String)>, is_full: b
         text("LAST"),
     ];
     session.out.told_table(&columns, rows)?;
-    if is_full { session.out.remark("there may be more: --limit 0 for all") } else { Ok(()) }
+    if has_more { session.out.remark("there are more: --limit 0 for all") } else { Ok(()) }
 }
 
 /// The cells of a failed event, and the reason of its failure.
@@ -152,13 +152,11 @@ fn line<'h>(projection: &'h Build, held: &'h FailedEvent, interventions: Option<
 
 fn show(session: &mut Session<'_>, args: &FailedShowArgs) -> Outcome {
     let projection = session.build(&args.projection, args.projection_version)?;
-    let held = session.held(&projection, &args.instance, args.position)?;
-    let all = session.store.interventions(&projection.key, INTERVENTIONS)?;
-    let mut done: Vec<&Intervention> =
-        all.iter().filter(|done| *done.instance == *args.instance && done.position == args.position).collect();
+    let held = session.held_or_given_up(&projection, &args.instance, args.position)?;
+    let mut done = session.done_about(&projection, &args.instance, args.position)?;
     done.reverse();
     if session.out.is_json() {
-        let done = done.iter().map(|done| intervention(done)).collect();
+        let done = done.iter().map(intervention).collect();
         session.out.object(&line(&projection, &held, Some(done)))?;
     } else {
         describe(session, &projection, &held, &done)?;
@@ -181,7 +179,7 @@ fn describe(
     session: &mut Session<'_>,
     projection: &Build,
     held: &FailedEvent,
-    done: &[&Intervention],
+    done: &[Intervention],
 ) -> anyhow::Result<()> {
     let attempt = &held.attempt;
     let times = |at: SystemTime| moment(at);
@@ -276,10 +274,34 @@ impl Session<'_> {
         }
         self.check_instance(instance)?;
         let name = projection.key.projection();
-        bail!(
-            "event {position} of instance {:?} is not on record as failed in projection {name:?}; see `readside failed list {}`",
-            instance,
-            clean(name)
-        )
+        let what =
+            format!("event {position} of instance {instance:?} is not on record as failed in projection {name:?}");
+        // The latest comes first, and says what became of the event.
+        let became = self.done_about(projection, instance, position)?.first().map_or(String::new(), |done| {
+            let action = match done.action {
+                Action::Retry => "retried",
+                Action::Discard => "discarded",
+            };
+            format!(" any more: {action} by {:?} at {}: {:?}", done.by.who, moment(done.at), done.by.why)
+        });
+        bail!("{what}{became}; see `readside failed list {}`", clean(name))
+    }
+
+    /// As [`held`](Self::held), and also the record of an event that a person gave up.
+    fn held_or_given_up(&self, projection: &Build, instance: &str, position: i64) -> anyhow::Result<FailedEvent> {
+        let not_held = match self.held(projection, instance, position) {
+            Err(error) => error,
+            held => return held,
+        };
+        let query = FailureQuery::all().instance(instance).positions(position, position);
+        let given_up = self.store.failed_events(&projection.key, &query.states([FailureStatus::Discarded]))?;
+        given_up.into_iter().next().ok_or(not_held)
+    }
+
+    /// What people did about an event, the latest first.
+    fn done_about(&self, projection: &Build, instance: &str, position: i64) -> anyhow::Result<Vec<Intervention>> {
+        let mut done = self.store.interventions(&projection.key, INTERVENTIONS)?;
+        done.retain(|done| *done.instance == *instance && done.position == position);
+        Ok(done)
     }
 }

@@ -61,7 +61,12 @@ pub(super) fn run(session: &mut Session<'_>, args: &InstancesArgs) -> Outcome {
         }
     }
     if !session.out.is_json() {
-        print(session, projection.as_ref(), &printed, left == 0 && args.limit > 0)?;
+        let nothing = match args {
+            InstancesArgs { behind: true, .. } => "no instance is behind",
+            InstancesArgs { instances, .. } if instances.is_empty() => "no instance has events",
+            _ => "none of these instances has events",
+        };
+        print(session, projection.as_ref(), &printed, nothing, left == 0 && args.limit > 0)?;
     }
     Ok(Ended::Fine)
 }
@@ -94,6 +99,7 @@ fn print(
     session: &mut Session<'_>,
     projection: Option<&Build>,
     lines: &[InstanceLine],
+    nothing: &str,
     is_full: bool,
 ) -> anyhow::Result<()> {
     let mut columns = vec![text("INSTANCE"), number("HEAD")];
@@ -109,7 +115,7 @@ fn print(
         cells
     };
     if lines.is_empty() {
-        return session.out.remark("none");
+        return session.out.remark(nothing);
     }
     session.out.table(&columns, lines.iter().map(row).collect())?;
     match lines.last() {

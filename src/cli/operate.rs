@@ -67,7 +67,7 @@ impl Session<'_> {
                 let own = self.code(projection).filter(|code| version.is_none_or(|version| version == code.version()));
                 let Some(code) = own else { return Err(error.into()) };
                 if wait.detach {
-                    bail!("no engine is alive that would go on with it: leave --detach out, and this process does it");
+                    bail!("no engine that could do this is alive: leave --detach out, and this process does it");
                 }
                 // The command is put on record before this process counts as a member. So a command that no engine
                 // works on does not block it.
@@ -170,7 +170,7 @@ impl Session<'_> {
                 Err(OperateError::NobodyLeft { projection, .. })
                     if engine.is_none() && self.code(&projection).is_some() =>
                 {
-                    log::info!("no engine is alive that would carry out command {id}; this process does");
+                    log::info!("no engine that could carry out command {id} is alive; this process does it");
                     engine = self.engine(&projection)?;
                 }
                 other => break other,
@@ -192,7 +192,7 @@ impl Session<'_> {
         };
         let waited = start.elapsed();
         let withdrawn = |by: &By| {
-            let why = format!("nobody was at it after {}", duration(waited));
+            let why = format!("no engine had begun it after {}", duration(waited));
             remote.withdraw(id, &By::new(by.who.as_str(), why))
         };
         let is_withdrawn = asker.map(withdrawn).transpose()?.unwrap_or(false);

@@ -9,6 +9,9 @@ use super::layout;
 pub(super) use super::layout::{Column, number, text};
 use crate::plain::is_hidden;
 
+/// Sentences get this much room even in a narrower terminal.
+const NARROWEST: usize = 20;
+
 /// The reader of the output went away, which is no failure.
 #[derive(Debug, thiserror::Error)]
 #[error("nobody reads the output any more")]
@@ -58,8 +61,17 @@ impl Output {
         self.json
     }
 
+    pub(super) fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
     pub(super) fn is_terminal(&self) -> bool {
         self.terminal
+    }
+
+    /// True if lines have a width to fit in. Otherwise a program may read them, and each row is one line.
+    pub(super) fn has_width(&self) -> bool {
+        self.width.is_some()
     }
 
     /// True if standard error is a terminal and progress is wanted.
@@ -70,6 +82,17 @@ impl Output {
     pub(super) fn line(&mut self, text: &str) -> anyhow::Result<()> {
         let outcome = writeln!(self.out, "{text}");
         self.written(outcome)
+    }
+
+    /// Prints a sentence for people behind `before`. If the width is limited, it breaks the sentence between words and
+    /// indents the further lines by `indent`.
+    pub(super) fn prose(&mut self, before: &str, indent: usize, text: &str) -> anyhow::Result<()> {
+        let limit = self.width.map(|width| width.saturating_sub(indent).max(NARROWEST));
+        let lines = layout::wrapped(text, limit);
+        lines.iter().enumerate().try_for_each(|(at, line)| match at {
+            0 => self.line(&format!("{before}{line}")),
+            _ => self.line(&format!("{:indent$}{line}", "")),
+        })
     }
 
     /// Prints a line for people only. `--quiet` leaves it out.

@@ -7,7 +7,7 @@ use super::options::{
 };
 use super::output::{number, text};
 use super::projections::shown;
-use super::status::known;
+use super::status::{NONE_HERE, known};
 use super::{Ended, Outcome, Session};
 use crate::admin::{Change, RebuildReport};
 use crate::builds::{Comparison, LeftOut, RowDifference, TableComparison};
@@ -111,6 +111,9 @@ fn list(session: &mut Session<'_>) -> Outcome {
     if session.out.is_json() {
         status.projections.iter().try_for_each(|projection| session.out.object(projection))?;
         return Ok(Ended::Fine);
+    }
+    if status.projections.is_empty() {
+        return session.out.remark(NONE_HERE).map(|()| Ended::Fine);
     }
     let row = |projection: &ProjectionStatus| {
         let ProjectionStatus { name, version, build, phase, trouble, lag_events, .. } = projection;

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::commands::outcome;
+use super::commands::{ANSWER, outcome};
 use super::format::{clean, count, duration, moment, positions, several};
 use super::options::StatusArgs;
 use super::output::{Column, number, text};
@@ -40,8 +40,14 @@ const COMMANDS: usize = 100;
 
 const ELSEWHERE: &str = "the events are elsewhere; if that is a database of readside too, name it with --events-url";
 
+/// What commands say where the service has not run yet.
+pub(super) const NONE_HERE: &str = "no projection is registered here; the service registers them when it starts";
+
 /// How many standstills are described.
 const STANDSTILLS: usize = 10;
+
+/// How many engines that do not hear of pushes are described.
+const DEAF: usize = 3;
 
 /// How many pauses are described.
 const PAUSES: usize = 10;
@@ -119,8 +125,7 @@ fn look(session: &Session<'_>, args: &StatusArgs, survey: &mut Survey) -> anyhow
 
 /// Whether a projection that readers see is stuck, or a limit is exceeded.
 fn judge(args: &StatusArgs, status: &Status) -> Outcome {
-    let is_stuck = |projection: &ProjectionStatus| projection.is_live() && projection.verdict == Verdict::Stuck;
-    if status.projections.iter().any(is_stuck) {
+    if status.projections.iter().any(ProjectionStatus::is_stuck) {
         return Ok(Ended::Stuck);
     }
     let limits_lag = args.max_lag.is_some() || args.max_lag_events.is_some();
@@ -146,7 +151,7 @@ fn print(
         return session.out.object(&StatusReport { status, commands });
     }
     if status.projections.is_empty() {
-        return session.out.line("no projection is registered here; the service registers them when it starts");
+        return session.out.line(NONE_HERE);
     }
     let mut columns = COLUMNS.to_vec();
     if args.watch {
@@ -164,25 +169,27 @@ fn print(
         session.out.line(ELSEWHERE)?;
     }
     for line in standstills(&status.projections) {
-        session.out.line(&line)?;
+        session.out.prose("", 2, &line)?;
     }
     for line in pauses(&status.projections) {
-        session.out.line(&line)?;
+        session.out.prose("", 2, &line)?;
     }
     for projection in &status.projections {
         if let Some(missed) = projection.missed.filter(|missed| *missed > 0) {
             let name = shown(&projection.name, projection.version, projection.build.as_deref());
             let what = several(missed, "statement");
-            session
-                .out
-                .line(&format!("{name}: {what} met no row, updates and deletes, since the engines were started"))?;
+            let told = format!("{name}: {what} met no row, updates and deletes, since the engines were started");
+            session.out.prose("", 2, &told)?;
         }
     }
     for asked in commands {
         let (kind, name) = (asked.command.kind(), clean(&asked.projection));
-        session.out.line(&format!("{kind} of {name}, {}: {}", asked.state, outcome(asked)))?;
+        session.out.prose("", 2, &format!("{kind} of {name}, {}: {}", asked.state, outcome(asked, ANSWER)))?;
     }
-    session.out.remark(&members(&status.members))
+    for line in deaf(&status.members) {
+        session.out.prose("", 2, &line)?;
+    }
+    if session.out.is_quiet() { Ok(()) } else { session.out.prose("", 2, &members(&status.members)) }
 }
 
 fn cells(projection: &ProjectionStatus, now: SystemTime) -> Vec<String> {
@@ -292,6 +299,21 @@ fn failed(projection: &ProjectionStatus) -> String {
         .map(|(word, number)| format!("{} {word}", count(**number)))
         .collect();
     if some.is_empty() { "-".to_owned() } else { some.join(", ") }
+}
+
+/// Each engine that does not hear of pushes of other processes: why, and what that costs.
+fn deaf(members: &[MemberStatus]) -> Vec<String> {
+    let of: Vec<(&str, &str)> = members
+        .iter()
+        .filter(|member| member.alive)
+        .filter_map(|member| Some((member.name.as_str(), member.deaf.as_deref()?)))
+        .collect();
+    let line = |(name, why): &(&str, &str)| format!("engine {} looks only now and then: {}", clean(name), clean(why));
+    let mut lines: Vec<String> = of.iter().take(DEAF).map(line).collect();
+    if of.len() > DEAF {
+        lines.push(format!("and {} more engines; --json lists all", of.len() - DEAF));
+    }
+    lines
 }
 
 fn members(members: &[MemberStatus]) -> String {

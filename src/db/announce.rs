@@ -43,7 +43,10 @@ impl<B: Backend> Announcer<B> {
         let run = move || run(&*backend, &untold);
         match Builder::new().name("readside-announcer".to_owned()).spawn(run) {
             Ok(handle) => *thread = Some(handle),
-            Err(error) => log::warn!("starting the thread that tells of pushes failed: {}", chain(&error)),
+            Err(error) => log::warn!(
+                "starting the thread that tells other processes of pushes failed: {}; they find the pushes at their next tick",
+                chain(&error)
+            ),
         }
     }
 }
@@ -66,7 +69,7 @@ fn run<B: Backend>(backend: &B, untold: &Untold) {
             Err(panic) => Some(format!("telling other processes of pushes panicked: {panic}")),
         };
         if let Some(why) = failed {
-            log::warn!("{why}; other processes find the pushes by their next tick");
+            log::warn!("{why}; other processes find the pushes at their next tick");
         }
         untold.rest(EVERY);
     }

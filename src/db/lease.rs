@@ -12,6 +12,7 @@ use crate::error::{StoreError, StoreErrorKind};
 use crate::lease::{Lease, Member, Renewal};
 use crate::sql::Dialect;
 use crate::state::ProjectionKey;
+use crate::value::Value;
 
 /// The mark after a holder leaves: without the holder's own mark, but with the mark of a dead holder, which the next
 /// one has to count.
@@ -188,21 +189,23 @@ pub(crate) fn succeed(conn: &mut dyn Conn, projection: &ProjectionKey, owner: Uu
     Ok(conn.execute(&text, &sql.params)? > 0)
 }
 
-/// Records missed updates in the row of the process, if the process is on the list and the row says something else. The row
-/// says nothing after others forgot the process and it announced itself again.
-pub(crate) fn tell_missed(
+/// Records missed updates, and why the process is deaf, in the row of the process, if the process is on the list and the
+/// row says something else. The row says nothing after others forgot the process and it announced itself again.
+pub(crate) fn tell(
     conn: &mut dyn Conn,
     process: Uuid,
     missed: &[(ProjectionKey, u64)],
+    deaf: Option<&str>,
 ) -> Result<(), StoreError> {
     let missed: Vec<(&str, u32, u64)> = missed.iter().map(|(key, count)| (&*key.name, key.version, *count)).collect();
     let failed = |error| StoreError::new("writing what met no row", StoreErrorKind::Data, error);
     let missed = serde_json::to_string(&missed).map_err(failed)?;
     let text = format!(
-        "UPDATE {} SET missed = $1 WHERE process = $2 AND (missed IS NULL OR missed <> $1)",
+        "UPDATE {} SET missed = $1, deaf = $3 WHERE process = $2 \
+         AND (missed IS DISTINCT FROM $1 OR deaf IS DISTINCT FROM $3)",
         conn.dialect().table("members")
     );
-    conn.execute(&text, &[missed.into(), process.into()]).map(|_| ())
+    conn.execute(&text, &[missed.into(), process.into(), deaf.map_or(Value::Null, Value::from)]).map(|_| ())
 }
 
 /// Announces a process, forgets processes that are long gone, and lists the living ones.

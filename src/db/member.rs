@@ -41,7 +41,7 @@ pub(super) fn members(
     now: SystemTime,
 ) -> Result<Vec<MemberStatus>, StoreError> {
     let sql = format!(
-        "SELECT process, name, projections, alive_until FROM {} ORDER BY process",
+        "SELECT process, name, projections, alive_until, deaf FROM {} ORDER BY process",
         conn.dialect().table("members")
     );
     let failed = |error| StoreError::new("reading members", StoreErrorKind::Corrupt, error);
@@ -55,6 +55,7 @@ pub(super) fn members(
             projections: serde_json::from_str(row::text(found, 2)?).map_err(failed)?,
             alive_until,
             alive: alive_until > now,
+            deaf: if row::is_null(found, 4) { None } else { Some(row::text(found, 4)?.to_owned()) },
             leases: of_process.map(|(_, count)| count).sum(),
         })
     };

@@ -56,8 +56,8 @@ pub(super) fn settle(conn: &mut dyn Conn, projection: &Projection, known: &[Stor
         }
         let elsewhere = here.as_deref().unwrap_or("none");
         log::info!(
-            "projection {:?}: its tables are in schema {place:?}, where they were made first; the search_path of this \
-             session, which leads to {elsewhere:?}, does not matter",
+            "projection {:?}: its tables stay in schema {place:?}, where they were first made, although the search_path of \
+             this session leads to {elsewhere:?}",
             projection.name()
         );
     }

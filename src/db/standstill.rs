@@ -9,6 +9,7 @@ use super::{Bulk, BulkKind, Conn, Row, builds, member, owned, pause, row, setup}
 use crate::builds::{Build, Phase};
 use crate::error::StoreError;
 use crate::inspect::{Leased, MemberStatus, Mismatch, Paused};
+use crate::sql::Dialect;
 use crate::standing::{STILL, Standing};
 use crate::standstill::{Note, Standstill, StandstillKind as Kind, StandstillSubject, more};
 use crate::state::ProjectionKey;
@@ -16,6 +17,9 @@ use crate::value::{ColumnType as T, Value, to_micros};
 
 /// How many notes are read at most. A process leaves some hundred notes for a projection.
 const NOTES: i64 = 10_000;
+
+/// The most checkpoints that one look compares with the log, of all builds together. This bounds its time.
+const COMPARED: usize = 10_000;
 
 /// How many pauses of single instances are named.
 const PAUSES: usize = 10;
@@ -95,7 +99,11 @@ pub(super) struct SharedFacts<'k> {
     pub(super) counted: SystemTime,
     pub(super) members: &'k [MemberStatus],
     pub(super) pauses: &'k [(String, Paused)],
+    pub(super) astray: &'k Astray,
 }
+
+/// How many checkpoints of a build name events that the log does not have, and the first such instance.
+pub(super) type Astray = HashMap<ProjectionKey, (i64, String)>;
 
 /// How these builds are doing; only what concerns `instance`, if it is given.
 pub(super) fn read(
@@ -111,9 +119,9 @@ pub(super) fn read(
     if let Some(instance) = instance {
         pauses.retain(|(_, paused)| paused.instance.as_deref().is_none_or(|one| one == instance));
     }
-    let found =
-        standings(conn, &builds, instance, &SharedFacts { at, counted: at, members: &members, pauses: &pauses })?;
-    Ok(found)
+    let astray = astray(conn, &builds, instance)?;
+    let known = SharedFacts { at, counted: at, members: &members, pauses: &pauses, astray: &astray };
+    standings(conn, &builds, instance, &known)
 }
 
 /// As [`read`], with builds, members and pauses that were read already.
@@ -159,6 +167,11 @@ pub(super) fn standing(build: &Build, states: &States, notes: &[Noted], known: &
         && standstills.iter().all(|note| note.kind != Kind::Diverged)
     {
         standstills.push(Standstill::ahead(*count).of(instance.clone()));
+    }
+    if let Some((count, instance)) = known.astray.get(&build.key)
+        && standstills.iter().all(|note| note.kind != Kind::Diverged)
+    {
+        standstills.push(Standstill::astray(*count).of(instance.clone()));
     }
     if let Some(held) = &states.leased {
         standstills.push(leased(held, known));
@@ -345,20 +358,47 @@ pub(super) fn notes(conn: &mut dyn Conn, instance: Option<&str>, at: SystemTime)
         .collect()
 }
 
-/// Checkpoints that name another event than the log has, among the first `limit` that belong to this store. Checkpoints
+/// Checkpoints that name another event than the log has, among the first $2 that belong to the store $1. Checkpoints
 /// above the head do not count, nor do those of removed events.
+fn compared(dialect: Dialect, only: &str) -> String {
+    format!(
+        "(SELECT s.projection, s.version, s.instance_id, s.position, s.event FROM {} s JOIN {} i \
+         ON i.instance_id = s.instance_id WHERE s.store = $1 AND s.position > i.removed AND s.position <= i.head{only} \
+         LIMIT $2) c LEFT JOIN {} e ON e.instance_id = c.instance_id AND e.position = c.position \
+         WHERE e.event_id IS NULL OR e.event_id <> c.event",
+        dialect.table("projection_states"),
+        dialect.table("instances"),
+        dialect.table("all_events")
+    )
+}
+
+/// Compares checkpoints of these builds with the log; only those of `instance`, if it is given. A head that stands there
+/// without its event hides from everything else that the event is gone.
+pub(super) fn astray(conn: &mut dyn Conn, builds: &[Build], instance: Option<&str>) -> Result<Astray, StoreError> {
+    let dialect = conn.dialect();
+    let names: Vec<String> = builds.iter().map(|build| build.key.name.to_string()).collect();
+    let limit = i64::try_from(COMPARED).unwrap_or(i64::MAX);
+    let mut params: Vec<Value> = vec![setup::store_id(conn)?.into(), limit.into(), Value::TextArray(names)];
+    let mut only = format!(" AND {}", dialect.any("s.projection", 3));
+    if let Some(instance) = instance {
+        params.push(instance.into());
+        only.push_str(" AND s.instance_id = $4");
+    }
+    let sql = format!(
+        "SELECT c.projection, c.version, count(*), min(c.instance_id) FROM {} GROUP BY c.projection, c.version",
+        compared(dialect, &only)
+    );
+    let of_build = |found: &Row| Ok((projection(found)?, (row::int(found, 2)?, row::text(found, 3)?.to_owned())));
+    conn.query(&sql, &params)?.iter().map(of_build).collect()
+}
+
+/// The checkpoints among the first `limit` of this store that name another event than the log has.
 pub(super) fn mismatches(conn: &mut dyn Conn, limit: usize) -> Result<Vec<Mismatch>, StoreError> {
     let dialect = conn.dialect();
     let own = setup::store_id(conn)?;
     let sql = format!(
-        "SELECT c.projection, c.version, c.instance_id, c.position FROM \
-         (SELECT s.projection, s.version, s.instance_id, s.position, s.event FROM {} s JOIN {} i \
-         ON i.instance_id = s.instance_id WHERE s.store = $1 AND s.position > i.removed AND s.position <= i.head \
-         LIMIT $2) c LEFT JOIN {} e ON e.instance_id = c.instance_id AND e.position = c.position \
-         WHERE e.event_id IS NULL OR e.event_id <> c.event ORDER BY 1, 2, 3",
-        dialect.table("projection_states"),
-        dialect.table("instances"),
-        dialect.table("all_events")
+        "SELECT c.projection, c.version, c.instance_id, c.position FROM {} ORDER BY 1, 2, 3",
+        compared(dialect, "")
     );
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     conn.query(&sql, &[own.into(), limit.into()])?

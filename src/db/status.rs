@@ -20,12 +20,14 @@ pub(super) fn status(conn: &mut dyn Conn, system: bool, survey: &mut Survey) -> 
     let (builds, at) = (builds::builds(conn)?, to_micros(conn.now()?));
     let (pauses, own) = (pause::on_record(conn)?, setup::store_id(conn)?);
     let (missed, notes) = (member::Missed::read(conn, at)?, standstill::notes(conn, None, at)?);
+    // Counting keeps the planner from looking up single rows, which this does.
+    let astray = standstill::astray(conn, &builds, None)?;
     census::count(conn, &builds, system, at, survey)?;
     let (all, counted) = survey.sums();
     let counted = counted.map_or(at, |counted| counted.min(at));
     let leases: Vec<Leases> = all.iter().flat_map(|counts| counts.leases.iter().copied()).collect();
     let members = member::members(conn, &leases, at)?;
-    let known = SharedFacts { at, counted, members: &members, pauses: &pauses };
+    let known = SharedFacts { at, counted, members: &members, pauses: &pauses, astray: &astray };
     let mut projections = Vec::with_capacity(builds.len());
     for (build, counts) in builds.iter().zip(all) {
         let mut found = projection_status(build, &counts, &known);

@@ -76,7 +76,7 @@ impl<B: Backend> DbStore<B> {
         let mut told = self.inner.strange.lock();
         if command > *told {
             *told = command;
-            log::warn!("command {command} is left to an engine of another version: {}", chain(error));
+            log::warn!("this engine leaves command {command} to one of another version: {}", chain(error));
         }
     }
 
@@ -423,9 +423,9 @@ impl<B: Backend> LeaseStore for DbStore<B> {
             .write_reserved("announcing this process", |conn| lease::heartbeat(conn, member, time_to_live))
     }
 
-    fn tell_missed(&self, process: Uuid, missed: &[(ProjectionKey, u64)]) -> Result<(), StoreError> {
-        let doing = "telling how many updates met no row";
-        self.inner.backend.write_reserved(doing, |conn| lease::tell_missed(conn, process, missed))
+    fn tell(&self, process: Uuid, missed: &[(ProjectionKey, u64)], deaf: Option<&str>) -> Result<(), StoreError> {
+        let doing = "telling how many updates met no row, and whether this process hears of pushes";
+        self.inner.backend.write_reserved(doing, |conn| lease::tell(conn, process, missed, deaf))
     }
 
     fn leave(&self, process: Uuid) -> Result<(), StoreError> {

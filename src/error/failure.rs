@@ -70,7 +70,7 @@ pub enum FailureError {
     },
     /// A reducer made the call.
     #[error(
-        "failures of projection {projection:?} cannot be mended by a reducer: that could wait for the reducer itself; a reducer only makes statements of its event"
+        "a reducer cannot retry or discard failures of projection {projection:?}: it could wait for itself; a reducer only makes statements of its event"
     )]
     InsideReducer {
         /// The projection.

@@ -65,7 +65,7 @@ pub enum SwitchError {
     },
     /// An object of the service depends on a view whose columns change.
     #[error(
-        "view {view:?} cannot keep all its columns in the new version, and {} depends on it; drop that, ask for the switch with `readside builds switch`, and make it anew afterwards",
+        "view {view:?} cannot keep all its columns in the new version, and {} depends on it; drop that, ask for the switch with `readside builds switch`, and create it again afterwards",
         plain(dependents)
     )]
     Dependents {
@@ -76,7 +76,7 @@ pub enum SwitchError {
     },
     /// Other rows refer to a row that the new build does not have.
     #[error(
-        "instance {instance:?} of projection {projection:?} stays as it is: a row of it that has to go is referred to ({}); delete or change first what refers to it",
+        "instance {instance:?} of projection {projection:?} stays as it is: other rows refer to a row that has to go ({}); delete or change first what refers to it",
         plain(referring)
     )]
     Referred {
@@ -137,7 +137,7 @@ impl SwitchError {
 #[non_exhaustive]
 pub enum OperateError {
     /// No projection of this name is known here.
-    #[error("there is no projection {projection:?}; known are: {}", listed(known, ", "))]
+    #[error("there is no projection {projection:?}; the known ones are: {}", listed(known, ", "))]
     UnknownProjection {
         /// The name.
         projection: String,
@@ -146,7 +146,7 @@ pub enum OperateError {
     },
     /// A reducer made the call.
     #[error(
-        "a reducer cannot ask for anything to be done and wait for it: that could wait for the reducer itself; a reducer only makes statements of its event"
+        "a reducer cannot ask for a command and wait for its answer: it could wait for itself; a reducer only makes statements of its event"
     )]
     InsideReducer,
     /// The event store has no events of the instance, and the projection no state.
@@ -224,7 +224,7 @@ pub enum OperateError {
     },
     /// A build that cannot go on.
     #[error(
-        "the rebuild of projection {projection:?} is halted: {}; mend that and ask for the rebuild again, it goes on where it was",
+        "the rebuild of projection {projection:?} is halted: {}; fix that and ask for the rebuild again; it goes on where it stopped",
         plain(trouble)
     )]
     Halted {
@@ -264,7 +264,7 @@ pub enum OperateError {
     },
     /// No living engine can carry it out.
     #[error(
-        "no engine is alive that would carry out command {id} ({} of projection {projection:?}); start one, or use the service's own command line: {found}",
+        "no engine that could carry out command {id} ({} of projection {projection:?}) is alive; start one, or use the service's own command line: {found}",
         plain(kind)
     )]
     NobodyLeft {
@@ -285,7 +285,7 @@ pub enum OperateError {
     },
     /// The engine was shut down. Another one goes on with the request.
     #[error(
-        "the engine was shut down; what was asked for stays on record, and an engine that runs the projection does it: another one, or the next that starts"
+        "the engine was shut down; the request stays on record, and another engine that runs the projection carries it out, or the next that starts"
     )]
     ShutDown,
     /// See [`SwitchError`].
@@ -355,10 +355,10 @@ impl fmt::Display for Unanswered {
             ),
             Self::Left { id } => write!(
                 f,
-                "the engine that had begun it has ended, the next one goes on with it; `readside commands --id {id} \
+                "the engine that had begun it has ended; the next one goes on with it; `readside commands --id {id} \
                  --wait` tells how far it is"
             ),
-            Self::Withdrawn => f.write_str("nobody was at it, and it was withdrawn; ask again"),
+            Self::Withdrawn => f.write_str("no engine had begun it, and it was withdrawn; ask again"),
         }
     }
 }

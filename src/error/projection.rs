@@ -20,7 +20,7 @@ pub enum ProjectionError {
         name: String,
     },
     /// Versions count from 1.
-    #[error("projection {projection:?} has version 0, versions count from 1")]
+    #[error("projection {projection:?} has version 0; versions count from 1")]
     NoVersion {
         /// The projection.
         projection: String,
@@ -136,7 +136,7 @@ pub enum SetupError {
     /// A view does not read the table that is on record for it, so readers would see the rows of another one.
     #[error(
         "view {view:?} of projection {projection:?} does not read its table {table:?}; if that table is the right one, \
-         DROP VIEW {view:?}, and the next set-up makes it anew; if another one is, give that one the name"
+         DROP VIEW {view:?}, and the next set-up makes it again; if another table is the right one, give that one the name"
     )]
     ViewElsewhere {
         /// The projection.
@@ -148,8 +148,8 @@ pub enum SetupError {
     },
     /// An object of the service depends on the tables of a build that should be removed. Nothing was removed.
     #[error(
-        "{} of projection {projection:?} is not removed, because it would take along what stands on its tables: \
-         {}; drop that, or have it read the view that readers use, which follows each switch",
+        "{} of projection {projection:?} is not removed, because that would remove what depends on its tables: \
+         {}; drop that, or let it read the view that readers use, which follows each switch",
         plain(build),
         plain(dependents)
     )]
@@ -164,8 +164,8 @@ pub enum SetupError {
     /// The new tables cannot be given everything that people added to the tables that readers see. Readers stay where
     /// they are.
     #[error(
-        "readers of projection {projection:?} stay where they are, because its new tables would be without: {}; mend what \
-         each reason says, or move it by hand; or accept that by RebuildOptions::accept_loss (`readside rebuild \
+        "readers of projection {projection:?} stay where they are, because its new tables would lack: {}; fix what \
+         each reason names, or move it by hand; or accept that by RebuildOptions::accept_loss (`readside rebuild \
          --accept-loss`)",
         listed(lost, "; ")
     )]
@@ -177,7 +177,7 @@ pub enum SetupError {
     },
     /// The definition has SQL of the service that the database refuses. It was tried before anything was changed.
     #[error(
-        "{} of table {table:?} of projection {projection:?} has SQL that the database does not take; correct it in the \
+        "{} of table {table:?} of projection {projection:?} has SQL that the database refuses; correct it in the \
          code (Dialects::each gives each database its own words). Nothing was changed",
         plain(what)
     )]
@@ -245,7 +245,7 @@ pub enum SetupError {
     },
     /// The session has no schema for unqualified names.
     #[error(
-        "projection {projection:?} names no schema, and the search_path of this session none that exists; set the \
+        "projection {projection:?} names no schema, and the search_path of this session names none that exists; set the \
          search_path, or name the schema by Projection::schema"
     )]
     NoSchema {
@@ -253,7 +253,7 @@ pub enum SetupError {
         projection: String,
     },
     /// The database was set up by a newer version of this library.
-    #[error("the database has schema {found}, this version of readside knows up to {known}; update readside")]
+    #[error("the database has schema {found}, and this version of readside knows those up to {known}; update readside")]
     NewerSchema {
         /// The schema found.
         found: i64,

@@ -44,7 +44,7 @@ impl fmt::Display for Holder {
 pub enum PushError {
     /// An expected version does not hold.
     #[error(
-        "nothing pushed: {} {aggregate_id:?} of instance {instance:?} was expected at {expected}, but is at version {found}; read it again and decide anew",
+        "nothing pushed: {} {aggregate_id:?} of instance {instance:?} was expected at {expected}, but is at version {found}; read it again and decide again",
         plain(aggregate_type)
     )]
     Conflict {
@@ -100,7 +100,7 @@ pub enum PushError {
         source: InvalidEvent,
     },
     /// The positions of an instance are used up.
-    #[error("nothing pushed: instance {instance:?} stands at position {head} and has no room for {wanted} more events")]
+    #[error("nothing pushed: instance {instance:?} is at position {head} and has no room for {wanted} more events")]
     PositionsExhausted {
         /// The tenant.
         instance: String,
@@ -158,7 +158,7 @@ pub enum PushError {
     },
     /// Another writer pushed to an instance during its import.
     #[error(
-        "nothing pushed: somebody else pushed to instance {instance:?} while it was imported; stop who pushes to it, remove it, \
+        "nothing pushed: somebody else pushed to instance {instance:?} while it was imported; stop those pushes, remove it, \
          and import it again"
     )]
     ImportDisturbed {
@@ -208,7 +208,7 @@ pub enum InvalidEvent {
     #[error("it is {0}, but has to be between 1 and 2147483647")]
     NotPositive(i64),
     /// The text is longer than an index allows.
-    #[error("it has {length} bytes, {limit} are allowed; name it more shortly, long texts belong into the payload")]
+    #[error("it has {length} bytes, {limit} are allowed; shorten it: long texts belong into the payload")]
     TooLong {
         /// Its length in bytes.
         length: usize,

@@ -9,7 +9,7 @@ use crate::plain::{listed, plain};
 #[non_exhaustive]
 pub enum RetentionError {
     /// The database knows nothing of this instance.
-    #[error("there is no instance {instance:?}; list those there are")]
+    #[error("there is no instance {instance:?}; see `readside instances`")]
     UnknownInstance {
         /// The tenant.
         instance: String,
@@ -43,7 +43,7 @@ pub enum RetentionError {
     },
     /// Rows of the service's tables refer to rows that should be removed.
     #[error(
-        "instance {instance:?} {}: others refer to its rows ({}); delete these rows or what they refer by, then remove \
+        "instance {instance:?} {}: others refer to its rows ({}); delete these rows or their references, then remove \
          the instance again",
         if *.begun { "is removed in part, and what is gone stays so" } else { "is not removed" },
         listed(.referring, ", ")

@@ -36,7 +36,7 @@ pub enum TriggerError {
     },
     /// A reducer made the call.
     #[error(
-        "projection {projection:?} cannot be triggered by a reducer: the pass could wait for that reducer itself; a reducer only makes statements of its event"
+        "a reducer cannot trigger projection {projection:?}: it could wait for itself; a reducer only makes statements of its event"
     )]
     InsideReducer {
         /// The projection.
@@ -44,7 +44,7 @@ pub enum TriggerError {
     },
     /// Code of the service, or of this library, panicked outside of a reducer.
     #[error(
-        "a pass of projection {projection:?} panicked ({}); what was committed stays, trigger it again once the cause is mended",
+        "a pass of projection {projection:?} panicked ({}); what was committed stays; remove the cause, then trigger it again",
         plain(panic)
     )]
     Panicked {
@@ -79,7 +79,7 @@ pub enum WatchError {
         projection: String,
     },
     /// There are too many watches already.
-    #[error("{most} watch already, which is as many as there may be; drop those that nobody needs")]
+    #[error("there are {most} watches already, the most that an engine allows; drop those that nobody needs")]
     TooMany {
         /// The most watches that may exist.
         most: usize,
@@ -103,7 +103,7 @@ pub enum AwaitError {
         projection: String,
     },
     /// It took too long. The read model may not have handled the events yet.
-    #[error("projection {projection:?} did not reach position {position} of instance {instance:?} within {}, it is at {checkpoint}{}", spoken(*waited), why.as_ref().map(|why| format!(": {}", plain(&why.to_string()))).unwrap_or_default())]
+    #[error("projection {projection:?} did not reach position {position} of instance {instance:?} within {}; it is at {checkpoint}{}", spoken(*waited), why.as_ref().map(|why| format!(": {}", plain(&why.to_string()))).unwrap_or_default())]
     TimedOut {
         /// The projection.
         projection: String,
@@ -121,7 +121,7 @@ pub enum AwaitError {
     },
     /// The event was left out because it failed too often.
     #[error(
-        "projection {projection:?} went on without event {position} of instance {instance:?}, which is on record as failed; mend the cause, then retry or discard it"
+        "projection {projection:?} went on without event {position} of instance {instance:?}, which is on record as failed; remove the cause, then retry or discard it"
     )]
     EventFailed {
         /// The projection.
@@ -158,7 +158,7 @@ pub enum AwaitError {
     ShutDown,
     /// A reducer made the call.
     #[error(
-        "a reducer cannot wait for projection {projection:?}: that could wait for the reducer itself; a reducer only makes statements of its event"
+        "a reducer cannot wait for projection {projection:?}: it could wait for itself; a reducer only makes statements of its event"
     )]
     InsideReducer {
         /// The projection.

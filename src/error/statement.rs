@@ -189,7 +189,7 @@ pub enum StatementError {
     },
     /// A look-up that may find several rows.
     #[error(
-        "the conditions of a look-up in table {table:?} name no row: each column of its primary key, or of one of its unique constraints, has to equal a value, and nothing else is asked for"
+        "the conditions of a look-up in table {table:?} name no row: each column of its primary key, or of one of its unique constraints, has to equal a value, with no other conditions"
     )]
     NoKey {
         /// The table.

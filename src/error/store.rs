@@ -127,6 +127,12 @@ impl StoreError {
         self
     }
 
+    /// The cause alone, for a text that says itself what was being done and what helps.
+    #[cfg_attr(not(any(feature = "sqlite", feature = "postgres")), expect(dead_code, reason = "for backends"))]
+    pub(crate) fn cause(&self) -> String {
+        self.source().map_or_else(|| super::chain(self), super::chain)
+    }
+
     /// The same error with another description of what was being done.
     #[must_use]
     pub fn doing(mut self, doing: impl Into<String>) -> Self {

@@ -154,6 +154,9 @@ pub struct MemberStatus {
     pub alive_until: SystemTime,
     /// True until then.
     pub alive: bool,
+    /// Why it does not hear of pushes of other processes at once, as it last said; its ticks find them instead. `None`
+    /// while it hears ([`Health::deaf`](crate::health::Health::deaf)).
+    pub deaf: Option<String>,
     /// Instances that it has leased.
     pub leases: u64,
 }
@@ -267,6 +270,13 @@ impl ProjectionStatus {
     #[must_use]
     pub fn is_live(&self) -> bool {
         self.phase == Phase::Live
+    }
+
+    /// True when readers see it and it does not move, and will not until a person looks into it. `status`, `/health` and
+    /// `doctor` judge by this.
+    #[must_use]
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.is_live() && self.verdict == Verdict::Stuck
     }
 
     /// Events on record as failed, whatever became of them.

@@ -1,6 +1,7 @@
 //! What a connection string means: where to connect, as which role, and which servers are acceptable. The rules are
 //! those of libpq.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -87,7 +88,10 @@ impl fmt::Display for Address {
         for (at, host) in self.hosts.iter().enumerate() {
             write!(f, "{}{host}", if at == 0 { "" } else { "," })?;
         }
-        write!(f, "/{}", self.config.get_dbname().unwrap_or_default())
+        match self.database() {
+            Some(database) => write!(f, "/{database}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -202,11 +206,19 @@ impl Address {
     /// The password for a host, from a password file.
     pub(super) fn password(&self, host: &Host) -> Found {
         let Some(path) = &self.passwords else { return Found::Nothing };
-        let user = self.config.get_user().map_or_else(whoami::username, |user| Ok(user.to_owned()));
-        let Ok(user) = user else { return Found::Nothing };
+        let (Some(user), Some(database)) = (self.user(), self.database()) else { return Found::Nothing };
         let name = if SOCKETS.contains(&&*host.name) { "localhost" } else { &host.name };
-        let database = self.config.get_dbname().unwrap_or(&user);
-        passfile::find(path, &Wanted { host: name, port: host.port, database, user: &user })
+        passfile::find(path, &Wanted { host: name, port: host.port, database: &database, user: &user })
+    }
+
+    /// The role, if it is known: without one in the string it is the user of this process.
+    fn user(&self) -> Option<Cow<'_, str>> {
+        self.config.get_user().map(Cow::Borrowed).or_else(|| whoami::username().ok().map(Cow::Owned))
+    }
+
+    /// The database: without one in the string it has the name of the role.
+    fn database(&self) -> Option<Cow<'_, str>> {
+        self.config.get_dbname().map(Cow::Borrowed).or_else(|| self.user())
     }
 }
 

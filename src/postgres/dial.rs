@@ -34,10 +34,20 @@ struct Tried {
     is_other: bool,
 }
 
+/// Which server takes the writes of a connection: its cluster, and the timeline that it writes. A standby that was
+/// promoted has a timeline of its own.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Primary {
+    cluster: String,
+    timeline: String,
+}
+
 /// A connection, and what is known about it.
 pub(super) struct Dialed {
     pub(super) client: Client,
     pub(super) access: Access,
+    /// `None` for a standby, and where the server does not tell.
+    pub(super) primary: Option<Primary>,
     pub(super) channel: Channel,
 }
 
@@ -212,7 +222,8 @@ fn connect_by(
         let (mut client, cover) = connected.map_err(|failed| failed.with_passwords(is_open))?;
         let failed = |met| secured::Failed { error: error::store(&asked, &met), may_be_tls: false };
         let access = access(&mut client, address.target).map_err(failed)?;
-        Ok(Dialed { client, access, channel: Channel { is_local: is_local(ip), cover } })
+        let primary = if access == Access::Standby { None } else { primary(&mut client).map_err(failed)? };
+        Ok(Dialed { client, access, primary, channel: Channel { is_local: is_local(ip), cover } })
     })
 }
 
@@ -282,6 +293,23 @@ fn look(client: &mut Client) -> Result<Access, postgres::Error> {
         Some("client" | "session") => Setter::Client,
         _ => Setter::Server,
     }))
+}
+
+/// Asks which server this is. A server that is only like PostgreSQL, or hides its number from the role, does not tell.
+fn primary(client: &mut Client) -> Result<Option<Primary>, postgres::Error> {
+    let sql = "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT s.system_identifier, \
+               pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 1, 8) \
+               FROM pg_catalog.pg_control_system() s; COMMIT";
+    match one_row(client, sql) {
+        Err(error) if error.as_db_error().is_some() => {
+            // The first error says more.
+            client.batch_execute("ROLLBACK").map_or(Err(error), |()| Ok(None))
+        }
+        found => found.map(|found| match <[String; 2]>::try_from(found) {
+            Ok([cluster, timeline]) => Some(Primary { cluster, timeline }),
+            Err(_) => None,
+        }),
+    }
 }
 
 fn one_row(client: &mut Client, sql: &str) -> Result<Vec<String>, postgres::Error> {

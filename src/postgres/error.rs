@@ -59,7 +59,7 @@ fn pooler(code: &str, message: &str) -> Option<(Kind, &'static str)> {
 /// What to do about a pooler that gives each statement another session.
 pub(super) const NO_TRANSACTIONS: &str = "; have the pooler use pool_mode = transaction or session, or connect past it";
 
-/// Names the limit that ended a statement or a session.
+/// Names the limit that ended a statement or a session, or what a connection lacks.
 fn limit(code: &str, message: &str) -> Option<&'static str> {
     Some(match code {
         "57014" if message.contains("statement timeout") => {
@@ -75,6 +75,7 @@ fn limit(code: &str, message: &str) -> Option<&'static str> {
              PostgresOptions::idle_in_transaction_timeout, or half a lease, or the server's own \
              idle_in_transaction_session_timeout"
         }
+        "3D000" => "; check the name of the database, or have its owner make it",
         "25P04" => "; try again; the transaction took longer than transaction_timeout of the server or the role allows",
         _ => return None,
     })
@@ -236,6 +237,7 @@ mod tests {
             ("55P03", "canceling statement due to lock timeout", "PostgresOptions::lock_timeout"),
             ("25P03", "terminating connection", "PostgresOptions::idle_in_transaction_timeout"),
             ("25P04", "terminating connection", "transaction_timeout"),
+            ("3D000", "database \"nodb\" does not exist", "name of the database"),
         ] {
             assert!(limit(code, message).unwrap().contains(setting), "{code}");
         }

@@ -161,7 +161,7 @@ pub(super) fn subscribe(postgres: &Postgres, client: &mut Client) -> Result<i64,
 /// clients use the pooler meanwhile.
 pub(super) fn unsubscribe(postgres: &Postgres, client: &mut Client, subscribed: i64) {
     if !take_back(postgres, client, subscribed, TRIES) {
-        log::debug!("a session of a pooler stays subscribed, process {subscribed} of the server");
+        log::debug!("the pooler keeps a session that is still subscribed, process {subscribed} of the server");
     }
 }
 
@@ -252,7 +252,7 @@ impl Listener {
         let postgres = self.store.backend();
         let mut client = postgres.connect_to_listen(DOING)?;
         let shared = is_shared(postgres, &mut client).unwrap_or_else(|error| {
-            log::debug!("{}; whether it hears shows later", chain(&error));
+            log::debug!("{}; a later look shows whether notifications arrive", chain(&error));
             false
         });
         if shared {
@@ -296,7 +296,7 @@ impl Listener {
                 let said = say(self.store.backend());
                 session.word = said.map_or_else(
                     |error| {
-                        log::debug!("{}; it is said later", chain(&error));
+                        log::debug!("{}; the next look tries again", chain(&error));
                         Word::Due(deadline(patience))
                     },
                     |token| Word::Said(token, deadline(patience)),

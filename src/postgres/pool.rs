@@ -10,7 +10,7 @@ use postgres::{Client, IsolationLevel};
 
 use super::access::Access;
 use super::address::Address;
-use super::dial;
+use super::dial::{self, Primary};
 use super::error::{self, End};
 use super::link::{Link, guarded};
 use super::options::PostgresOptions;
@@ -66,9 +66,24 @@ struct Endings {
     /// Rises whenever the server says that it shuts down or can no longer be written to. Connections from before are
     /// then given up too.
     era: AtomicU64,
+    /// The server that the newest connection reached.
+    primary: Mutex<Option<Primary>>,
 }
 
 impl Endings {
+    /// Takes note of the server that a new connection reached. If it is another one than before, connections to the
+    /// former one are given up: while both take writes, work must not be spread over two histories. Returns true then.
+    fn meets(&self, primary: Option<Primary>) -> bool {
+        let Some(primary) = primary else { return false };
+        let mut known = self.primary.lock();
+        let is_other = known.as_ref().is_some_and(|known| *known != primary);
+        *known = Some(primary);
+        if is_other {
+            self.note(End::Moved);
+        }
+        is_other
+    }
+
     fn note(&self, end: End) {
         self.generation.fetch_add(1, Ordering::SeqCst);
         if end == End::Moved {
@@ -247,8 +262,15 @@ impl Pool {
 
     fn connect_within(&self, doing: &str, first: Instant, patience: Duration) -> Result<Link, StoreError> {
         // The era is read first: the server may go away while the connection is being made.
-        let era = self.endings.era();
+        let mut era = self.endings.era();
         let dialed = dial::connect(&self.address, first, patience, doing)?;
+        if self.endings.meets(dialed.primary) {
+            era = self.endings.era();
+            log::warn!(
+                "{} leads to another server than before, or to another timeline of it; connections to the former are given up",
+                self.address
+            );
+        }
         let mut link = Link::new(dialed.client, self.options.max_lifetime, era, dialed.access, dialed.channel);
         link.try_driver(&format!("{doing}: connecting to {}", self.address))?;
         Ok(link)

@@ -13,7 +13,7 @@ use crate::sql::{self, Dialect};
 use crate::value::Value;
 
 /// What running engines do with the engine's own tables. The trigger that notes set-backs updates `projections`.
-const ENGINE: [(&str, &[&str]); 17] = [
+const ENGINE: [(&str, &[&str]); 18] = [
     ("schema_migrations", &["SELECT"]),
     ("store", &["SELECT"]),
     ("instances", &["SELECT", "INSERT", "UPDATE"]),
@@ -31,6 +31,7 @@ const ENGINE: [(&str, &[&str]); 17] = [
     ("interventions", &["SELECT", "INSERT"]),
     ("commands", &["SELECT", "INSERT", "UPDATE"]),
     ("standstills", &["SELECT", "INSERT", "UPDATE", "DELETE"]),
+    ("operations", &["SELECT"]),
 ];
 
 /// What they do with a table of a read model.

@@ -136,7 +136,9 @@ impl Postgres {
                 Err(StoreError::new(doing, StoreErrorKind::Usage, why).into())
             }
             Ok(done) => {
-                let committed = client.batch_execute("COMMIT").map_err(|error| error::commit(doing, &error));
+                // A read commits nothing, so its outcome is never unknown.
+                let failed = if terms.read_only { error::store } else { error::commit };
+                let committed = client.batch_execute("COMMIT").map_err(|error| failed(doing, &error));
                 checked.ends(end.max(committed.as_ref().err().and_then(error::end)));
                 committed?;
                 checked.clean();

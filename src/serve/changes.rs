@@ -101,7 +101,7 @@ impl Streams {
             return Err(told(400, "the address has to name both, as /changes?projection=…&instance=…"));
         };
         let Some(seat) = Seat::take(&self.taken) else {
-            return Err(told(503, "as many watch already as may; try again later"));
+            return Err(told(503, "there are as many watches as the page allows; try again later"));
         };
         // A mark that is not understood is one of before: all is read anew.
         let mark = request.last_event_id.as_deref().map(|text| text.parse().unwrap_or(WatchMark::NONE));
@@ -148,7 +148,7 @@ fn watch(hub: &Hub, place: &Place, every: Duration, stop: &Stop) {
         }
         let began = Instant::now();
         if let Err(error) = hub.look(&*place.models) {
-            log::debug!("looking at what is watched: {}; the next look sees it", chain(&error));
+            log::debug!("looking for changes of what clients watch: {}; the next look finds them", chain(&error));
         }
         stop.wait(every.max(began.elapsed() * SHARE));
     }

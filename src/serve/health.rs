@@ -34,7 +34,7 @@ pub(crate) fn remedy(projection: &ProjectionStatus) -> Option<String> {
     match projection.verdict {
         Verdict::Idle | Verdict::Moving => None,
         Verdict::Building => Some("wait; `readside builds list` shows how far it is".to_owned()),
-        Verdict::Failing => Some(format!("see `readside failed list {name}`; mend the reducer and retry, or discard")),
+        Verdict::Failing => Some(format!("see `readside failed list {name}`; fix the reducer and retry, or discard")),
         Verdict::Behind => Some("see `readside status --watch` for whether it comes nearer".to_owned()),
         _ => projection.standstills.iter().find(|one| is_why(projection.verdict, one)).map(|one| of(projection, one)),
     }
@@ -145,8 +145,7 @@ fn about(reason: impl Into<String>) -> Cause {
 /// A projection is well if it moves, or need not. Other means report behind, failing, paused and building. Stuck is not
 /// well.
 pub(crate) fn judge(status: &Status) -> Judgement {
-    let is_stuck = |projection: &&ProjectionStatus| projection.is_live() && projection.verdict == Verdict::Stuck;
-    let stuck = status.projections.iter().filter(is_stuck).map(|projection| Cause {
+    let stuck = status.projections.iter().filter(|projection| projection.is_stuck()).map(|projection| Cause {
         projection: Some(projection.name.clone()),
         version: Some(projection.version),
         reason: projection.reason.clone().unwrap_or_else(|| "it does not move".to_owned()),

@@ -33,8 +33,8 @@ struct Watched {
     conn: Connection,
     version: i64,
     last: i64,
-    /// The id of the last command, and how many are open.
-    commands: (i64, i64),
+    /// The id of the last command, how many are open, and how many processes are on the list.
+    commands: (i64, i64, i64),
 }
 
 impl Notifier for DbStore<Sqlite> {
@@ -51,7 +51,7 @@ impl Notifier for DbStore<Sqlite> {
 impl Watched {
     fn open(path: &std::path::Path, store: &DbStore<Sqlite>) -> Result<Self, StoreError> {
         let conn = store.backend().open_again(path, DOING)?;
-        let mut watched = Self { conn, version: 0, last: 0, commands: (0, 0) };
+        let mut watched = Self { conn, version: 0, last: 0, commands: (0, 0, 0) };
         watched.version = watched.data_version()?;
         watched.last = watched.newest()?;
         watched.commands = watched.newest_commands()?;
@@ -68,10 +68,11 @@ impl Watched {
         self.conn.query_row(sql, [], |row| row.get(0)).map_err(|error| error::store(DOING, error))
     }
 
-    fn newest_commands(&self) -> Result<(i64, i64), StoreError> {
+    fn newest_commands(&self) -> Result<(i64, i64, i64), StoreError> {
         let sql = "SELECT (SELECT coalesce(max(rowid), 0) FROM readside_commands), \
-             (SELECT count(*) FROM readside_commands WHERE state IN ('asked', 'taken'))";
-        let read = self.conn.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)));
+             (SELECT count(*) FROM readside_commands WHERE state IN ('asked', 'taken')), \
+             (SELECT count(*) FROM readside_members)";
+        let read = self.conn.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
         read.map_err(|error| error::store(DOING, error))
     }
 
@@ -83,7 +84,7 @@ impl Watched {
         self.version = version;
         let (last, newest) = (self.last, self.newest()?);
         self.last = newest;
-        // A new command, or a new answer to one, concerns all.
+        // A new command, a new answer to one, or a process that came or went concerns all.
         let (before, commands) = (self.commands, self.newest_commands()?);
         self.commands = commands;
         if newest < last || newest - last > MANY || before != commands {

@@ -6,7 +6,7 @@
 use crate::db::declared::{Declared, FoundIndex, Piece, Structure, Worn};
 use crate::db::objects::{Catalogue, Dependent, Own, Reference, Relation, Step, TablePair};
 use crate::db::{Conn, row};
-use crate::error::{StoreError, StoreErrorKind, chain};
+use crate::error::{StoreError, StoreErrorKind};
 use crate::sql::{OWN, mentions, quote};
 use crate::value::Value;
 
@@ -314,7 +314,7 @@ impl Catalogue for Objects {
             match conn.batch(&sql) {
                 Ok(()) => {}
                 Err(error) if error.passes() => return Err(error),
-                Err(error) => broken.push((what, chain(&error))),
+                Err(error) => broken.push((what, error.cause())),
             }
         }
         Ok(Some(broken))

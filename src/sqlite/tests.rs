@@ -312,3 +312,16 @@ fn a_page_is_found_without_sorting_what_is_left() {
     let times = [rusqlite::StatementStatus::Sort, rusqlite::StatementStatus::Run].map(|of| statement.get_status(of));
     assert_eq!(times, [0, 1], "sorted, of so many runs");
 }
+
+// Contract: H3: whether an event holds its instance up is asked in each transaction. That costs the same however many
+// events were put aside.
+#[test]
+fn events_that_hold_an_instance_up_have_an_index() {
+    let store = SqliteStore::in_memory().unwrap();
+    store.setup().unwrap();
+    let sql = "EXPLAIN QUERY PLAN SELECT position FROM readside_held_events WHERE projection = 'p' AND version = 1 \
+               AND instance_id IN (SELECT value FROM json_each('[\"a\"]')) AND state IN ('failing', 'stopped')";
+    let writer = store.backend().writer.lock();
+    let plan: String = writer.query_row(sql, [], |row| row.get("detail")).unwrap();
+    assert!(plan.contains("readside_held_events_blocking"), "{plan}");
+}

@@ -78,11 +78,12 @@ pub trait LeaseStore: Sealed + fmt::Debug + Send + Sync {
     fn heartbeat(&self, member: &Member, time_to_live: Duration) -> Result<Vec<Member>, StoreError>;
 
     /// Notes for a process on the list how many of its updates and deletes met no row, for each of its builds, since
-    /// it was started. It writes only what differs from the note.
+    /// it was started; and why it does not hear of pushes of other processes, unless it hears. It writes only what differs
+    /// from the note.
     ///
     /// # Errors
     /// When the store fails.
-    fn tell_missed(&self, process: Uuid, missed: &[(ProjectionKey, u64)]) -> Result<(), StoreError>;
+    fn tell(&self, process: Uuid, missed: &[(ProjectionKey, u64)], deaf: Option<&str>) -> Result<(), StoreError>;
 
     /// Takes a process off the list and frees what it holds.
     ///

@@ -24,6 +24,7 @@ macro_rules! both {
 mod common;
 
 mod builds;
+mod builds_in_trouble;
 #[cfg(feature = "postgres")]
 mod carried;
 mod commands;

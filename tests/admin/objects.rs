@@ -212,6 +212,7 @@ pub(crate) fn a_view_that_would_break_is_named_before<P: Place>(place: &P) {
     eventually("the refusal", failed);
     let error = new.admin().commands(None, 1).unwrap()[0].answer.as_ref().unwrap()["error"].to_string();
     assert!(error.contains("mine"), "{error}");
+    assert!(!error.contains("setup()"), "a set-up would not help: {error}");
     assert_eq!((live(place), place.query("SELECT count(*) FROM mine")), (1, vec!["3".to_owned()]));
     let raised = new.admin().builds("counts").unwrap().into_iter().find(|build| build.key.version == 2).unwrap();
     assert!(raised.is_refused() && raised.trouble.as_ref().unwrap().contains("mine"), "{raised:?}");

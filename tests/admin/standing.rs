@@ -103,6 +103,23 @@ pub(crate) fn a_history_that_diverged_is_told_until_it_is_mended<P: Place>(place
     assert_eq!(doctor(place, "history")[0].verdict, Severity::Ok);
 }
 
+// Contract: L10, L11: the newest event was deleted by hand, and the heads still name it: nothing lags.
+both!(a_checkpoint_whose_event_is_gone_is_told);
+pub(crate) fn a_checkpoint_whose_event_is_gone_is_told<P: Place>(place: &P) {
+    let engine = start(place.open(), lazy());
+    fill(&engine, 2, 3);
+    assert_eq!((status(place).verdict, health(&engine).verdict), (Verdict::Idle, Verdict::Idle));
+    place.sql(&format!("DELETE FROM readside.events WHERE position = 3 AND instance_id = '{}'", tenant(1)));
+    let seen = status(place);
+    assert_eq!((seen.verdict, kinds(&seen.standstills)), (Verdict::Stuck, vec![StandstillKind::Diverged]));
+    assert_eq!((seen.lagging_instances, seen.standstills[0].instance.clone()), (0, Some(tenant(1))));
+    assert!(seen.reason.unwrap().contains("another event at the checkpoint, or none"));
+    let found = health(&engine);
+    assert_eq!((found.verdict, kinds(&found.standstills)), (Verdict::Stuck, vec![StandstillKind::Diverged]));
+    assert_eq!(doctor(place, "standstills")[0].verdict, Severity::Fail);
+    assert_eq!(doctor(place, "history")[0].verdict, Severity::Fail);
+}
+
 // Contract: L11: nothing lags and nobody pushes, but the look still finds it.
 both!(a_checkpoint_above_the_head_is_told);
 pub(crate) fn a_checkpoint_above_the_head_is_told<P: Place>(place: &P) {
@@ -172,9 +189,10 @@ pub(crate) fn what_nobody_runs_is_told_once_it_is_late<P: Place>(place: &P) {
     assert_eq!((status(place).verdict, kinds(&status(place).standstills)), (Verdict::Idle, Vec::new()));
     place.open().push(&[count(&tenant(0), "x", 1)]).unwrap();
     assert_ne!(status(place).verdict, Verdict::Stuck, "a service that is started anew");
+    assert_eq!(doctor(place, "engines")[0].verdict, Severity::Warn);
     assert_eq!(kinds(&status(place).standstills), [StandstillKind::NoEngine]);
     place.sql(&long_ago("readside.events", "created_at", "position = 4"));
-    assert_eq!((status(place).verdict, doctor(place, "engines")[0].verdict), (Verdict::Stuck, Severity::Warn));
+    assert_eq!((status(place).verdict, doctor(place, "engines")[0].verdict), (Verdict::Stuck, Severity::Fail));
     let engine = start(place.open(), eager());
     engine.await_position("counts", &tenant(0), 4, LONG).unwrap();
     assert_eq!((status(place).verdict, kinds(&status(place).standstills)), (Verdict::Idle, Vec::new()));
@@ -245,7 +263,7 @@ pub(crate) fn what_does_not_move_is_stuck_and_what_moves_is_not<P: Place>(place:
     place.sql(&long_ago("readside.projection_states", "moved_at", "position > 0"));
     let seen = status(place);
     assert_eq!((seen.verdict, kinds(&seen.standstills)), (Verdict::Stuck, vec![StandstillKind::Unmoved]));
-    assert_eq!((seen.since, doctor(place, "standstills")[0].verdict), (seen.moved_at, Severity::Warn));
+    assert_eq!((seen.since, doctor(place, "standstills")[0].verdict), (seen.moved_at, Severity::Fail));
     handler.trigger(&[&tenant(0)]).unwrap();
     assert_eq!(status(place).verdict, Verdict::Idle);
 }
@@ -407,7 +425,7 @@ mod on_the_server {
         assert_eq!((status(&place).verdict, health(&engine).verdict), (Verdict::Stuck, Verdict::Stuck));
         assert_eq!(why(&engine, &tenant(0), 4).kind, StandstillKind::Locked);
         let found = &doctor(&place, "standstills")[0];
-        assert!(found.verdict == Severity::Warn && found.remedy.as_ref().unwrap().contains("end it"), "{found:?}");
+        assert!(found.verdict == Severity::Fail && found.remedy.as_ref().unwrap().contains("end it"), "{found:?}");
         // A known standstill is not written again and again.
         let written = place.query("SELECT xmin::text FROM readside.standstills");
         why(&engine, &tenant(0), 4);

@@ -24,12 +24,25 @@ macro_rules! both {
     };
 }
 
+/// Runs code with the store itself, of either kind.
+macro_rules! with_store {
+    ($fixture:expr, $store:ident => $body:expr) => {
+        match &$fixture.which {
+            #[cfg(feature = "sqlite")]
+            Which::Sqlite($store) => $body,
+            #[cfg(feature = "postgres")]
+            Which::Postgres($store) => $body,
+        }
+    };
+}
+
 #[path = "../common/mod.rs"]
 mod common;
 mod decide;
 mod filter;
 mod import;
 mod json;
+mod lent;
 mod mend;
 mod project;
 mod push;

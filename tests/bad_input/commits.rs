@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use readside::error::{PushError, StoreErrorKind as Kind, chain};
 use readside::postgres_driver::Client;
+use readside::query::Query;
 use readside::store::ProjectionStore;
-use readside::{EventStore, HandlerConfig, ProjectionHandler};
+use readside::{EventStore, HandlerConfig, PostgresStore, ProjectionHandler};
 
+use crate::common::proxy::{Fate, Proxy};
 use crate::{OnPostgres, Store, command, names::people, shared};
 
 /// Makes the server answer COMMIT with this code, the first time only.
@@ -69,4 +71,22 @@ fn an_unknown_commit_of_a_read_model_is_resolved() {
     handler.trigger(&["a"]).unwrap();
     assert_eq!(store.rows(&projection, "people").len(), 2);
     assert_eq!(store.states(&projection.key(), &["a".into()]).unwrap()[0].position, 2);
+}
+
+// Contract: L6: a read commits nothing. So nobody has to look up the outcome of one whose end was cut off.
+#[test]
+fn a_read_that_is_cut_off_at_its_end_has_committed_nothing() {
+    let store = OnPostgres::new();
+    store.push(&[command("a", "1")]).unwrap();
+    let proxy = Proxy::before(store.database.url());
+    let through = PostgresStore::connect(&proxy.url(store.database.url())).unwrap();
+    for fate in [Fate::Lost, Fate::Unanswered] {
+        proxy.commits_of("SELECT", move || fate);
+        let error = through.filter(&Query::new()).unwrap_err();
+        proxy.pass_commits();
+        assert_eq!(error.kind(), Kind::Connection, "{fate:?}: {error:?}");
+        assert!(!chain(&error).contains("may have happened"), "{}", chain(&error));
+        assert_eq!(through.filter(&Query::new()).unwrap().len(), 1, "{fate:?}");
+    }
+    assert_eq!((proxy.counts().1, proxy.counts().2), (1, 1));
 }

@@ -40,6 +40,8 @@ mod ranges;
 #[cfg(all(feature = "sqlite", unix))]
 mod replaced;
 #[cfg(feature = "postgres")]
+mod retried;
+#[cfg(feature = "postgres")]
 mod secrets;
 #[cfg(feature = "sqlite")]
 mod sqlite;

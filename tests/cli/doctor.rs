@@ -162,6 +162,21 @@ fn a_role_without_rights_on_a_read_table_is_told_what_to_grant() {
     assert_eq!(verdict(&role.run(&["doctor", "--json"]), "privileges"), "warn", "it is not the owner");
 }
 
+// Contract: L11: what set-up prints for a role is all that looking and running need.
+#[test]
+fn a_role_with_the_rights_that_set_up_prints_sees_no_failure() {
+    let [_, place] = fresh();
+    place.run(&["setup"]).ok();
+    crate::service::service(&place, true, &["setup"]).ok();
+    let role = Role::new(&place, "worker");
+    role.owner(&crate::service::service(&place, true, &["setup", "--grant-to", &role.name]).ok());
+    let text = role.run(&["doctor"]).ok();
+    assert!(!text.contains("FAIL"), "{text}");
+    for given in [&["status"][..], &["operations"], &["builds", "list"], &["failed", "list"], &["instances"]] {
+        role.run(given).ok();
+    }
+}
+
 // Contract: I1
 #[test]
 fn set_up_prints_what_a_role_needs() {

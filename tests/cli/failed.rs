@@ -63,6 +63,32 @@ fn failures_are_listed_and_shown() {
     });
 }
 
+// Contract: H3: the limit holds for all projections and builds together.
+#[test]
+fn a_list_ends_at_its_limit_and_says_so() {
+    on_both(|place| {
+        place.with(|store| {
+            let bad = |id: &str| NewEvent::raw("acme", "user", id, "user.added").payload_json(r#"{"bad":1}"#);
+            store.push(&["u1", "u2", "u3"].map(bad)).unwrap();
+            let others = Projection::new("others", 1)
+                .table(Table::new("others").column(text("id")).primary_key(["id"]))
+                .on_raw("user", "user.added", |_| Err(ReduceError::new("not here")));
+            for projection in [others, users(false)] {
+                store.handler(projection, HandlerConfig::default()).trigger(&["acme"]).unwrap();
+            }
+        });
+        let shown = |limit: &str| place.run(&["failed", "list", "--limit", limit, "--json"]).lines();
+        for (limit, wanted) in [("1", 1), ("3", 3), ("4", 4), ("6", 6), ("7", 6), ("0", 6)] {
+            let listed = shown(limit);
+            assert_eq!(listed.len(), wanted, "{limit}");
+            let of_others = listed.iter().filter(|one| one["projection"] == "others").count();
+            assert_eq!(of_others, wanted.min(3), "those of one projection come first");
+            let text = place.run(&["failed", "list", "--limit", limit]).ok();
+            assert_eq!(text.contains("there are more: --limit 0 for all"), wanted < 6, "{limit}: {text}");
+        }
+    });
+}
+
 // Contract: H3
 #[test]
 fn a_service_that_has_the_code_mends_them() {
@@ -124,6 +150,11 @@ fn a_retry_goes_on_where_it_was() {
         let done = retry("3").ok();
         assert!(done.contains("from event 2, the first that was held of the aggregate of event 3"), "{done}");
         assert!(retry("2").failed().contains("is not on record as failed"));
+        // A person retried the aggregate by its event 2, and nobody named event 3.
+        let error = place.run(&["failed", "show", "users", "acme", "2"]).failed();
+        assert!(error.contains("any more: retried by \"ada\" at 20"), "{error}");
+        let error = place.run(&["failed", "show", "users", "acme", "1"]).failed();
+        assert!(!error.contains("any more"), "{error}");
         assert_eq!(rows(place), 4);
     });
 }
@@ -139,6 +170,12 @@ fn an_event_is_given_up() {
         assert_eq!(rows(place), 3);
         let error = service(place, true, &discard).failed();
         assert!(error.contains("is not on record as failed"), "{error}");
+        // The error tells what became of the event, and the record stays.
+        assert!(error.contains("any more: discarded by \"bob\" at 20") && error.contains("\"a test\""), "{error}");
+        let shown = place.run(&["failed", "show", "users", "acme", "2"]).ok();
+        assert!(shown.contains("a person gave it up") && shown.contains("discard by bob at "), "{shown}");
+        let shown = place.run(&["failed", "show", "users", "acme", "2", "--json"]).json();
+        assert_eq!((&shown["state"], &shown["interventions"][0]["action"]), (&json!("discarded"), &json!("discard")));
         let error = service(place, true, &["failed", "retry", "users", "--all", "--why", " "]).failed();
         assert!(error.contains("--why is empty"), "{error}");
     });

@@ -233,6 +233,29 @@ fn what_a_dead_engine_ran_does_not_move() {
     });
 }
 
+// Contract: A7, L11
+#[test]
+fn an_engine_that_does_not_hear_of_pushes_is_told() {
+    on_both(|place| {
+        push(place, "a", 3);
+        catch_up(place, "a");
+        let process = Uuid::from_u128(1);
+        let member = Member { process, name: "api-1".into(), projections: vec![("users".into(), 1)] };
+        let tell = |deaf: Option<&str>| place.with(|store| store.tell(process, &[], deaf).unwrap());
+        place.with(|store| drop(store.heartbeat(&member, Duration::from_mins(1)).unwrap()));
+        let line = "engine api-1 looks only now and then: a pooler swallows them";
+        for deaf in [None, Some("a pooler swallows them"), None] {
+            tell(deaf);
+            let status = place.run(&["status"]).ok();
+            assert_eq!(status.lines().any(|told| told == line), deaf.is_some(), "{status}");
+            assert_eq!(place.run(&["status", "--json"]).json()["members"][0]["deaf"], json!(deaf));
+            let doctor = place.run(&["doctor"]).ok();
+            let warns = "WARN  hearing        \"api-1\": a pooler swallows them";
+            assert_eq!(doctor.lines().any(|told| told == warns), deaf.is_some(), "{doctor}");
+        }
+    });
+}
+
 #[test]
 fn engines_and_leases_are_shown() {
     on_both(|place| {

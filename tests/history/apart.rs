@@ -1,6 +1,8 @@
 //! Events are in one database and read models in another. Only the events are restored to an older state.
 
+use readside::admin::Doctor;
 use readside::failure::By;
+use readside::inspect::{Finding, Severity};
 
 use readside::{Engine, EngineStore, Event};
 
@@ -41,6 +43,31 @@ pub(crate) fn a_checkpoint_above_the_head_is_told_to_everybody_who_waits<G: Grou
     engine.await_pushed(NAME, &push(&events, &moved("b", 2)), LONG).unwrap();
     assert_eq!(site.settled().into_iter().collect::<Vec<_>>(), ["a"]);
     engine.shutdown(LONG).unwrap();
+}
+
+// Contract: L10, L11: where no engine is alive that could name it, the doctor compares the checkpoints with the log,
+// also once other events stand at their positions.
+both!(a_doctor_finds_other_events_at_the_checkpoints);
+pub(crate) fn a_doctor_finds_other_events_at_the_checkpoints<G: Ground>(ground: &mut G) {
+    let (events, models, engine) = restored(ground);
+    engine.shutdown(LONG).unwrap();
+    drop((events, engine));
+    let events = ground.open();
+    let history = || -> Finding {
+        let findings = Doctor::default().examine_two(&events, &models);
+        findings.into_iter().find(|finding| finding.check == "history").unwrap()
+    };
+    assert_eq!(history().verdict, Severity::Ok, "{:?}", history());
+    push(&events, &moved("a", 60));
+    let finding = history();
+    assert_eq!(finding.verdict, Severity::Fail, "{finding:?}");
+    assert!(
+        finding.found.contains("stands at 100 of instance \"a\"") && !finding.found.contains("\"b\""),
+        "{finding:?}"
+    );
+    assert!(finding.remedy.is_some_and(|remedy| remedy.contains("readside reset")));
+    ground.remove(&events, "a", &By::new("ada", "a test"));
+    assert_eq!(history().verdict, Severity::Ok, "events that were removed for good are not another history");
 }
 
 // Contract: L10, G6: an engine that starts remembers nothing from before.

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use readside::postgres_driver::{Client, NoTls};
+use readside::error::StoreError;
+use readside::postgres_driver::{Client, NoTls, Transaction};
+use readside::store::EventSource;
 use readside::{HandlerConfig, PostgresOptions, PostgresStore, ProjectionHandler, testing};
 
 use crate::common::proxy::Proxy;
@@ -236,4 +238,42 @@ fn under_load(random: &mut Random) {
     site.lawful();
     engine.shutdown(LONG).unwrap();
     drop(primary);
+}
+
+/// Says whether new connections to this server may write.
+fn takes_writes(server: &Server, on: bool) {
+    let set = if on { "RESET default_transaction_read_only" } else { "SET default_transaction_read_only = on" };
+    let change = format!("BEGIN READ WRITE; ALTER ROLE tester {set}; COMMIT");
+    server.client().unwrap().batch_execute(&change).unwrap();
+}
+
+// Contract: L10: two servers of a list take writes, as when a fenced primary comes back. A store whose connections went
+// to both would spread its work over two histories.
+#[test]
+fn all_connections_of_a_store_are_to_one_server() {
+    let first = Server::start();
+    let second = first.standby().promote();
+    let (a, b) = (first.port(), second.port());
+    takes_writes(&first, false);
+    let hosts = format!("postgres://tester@127.0.0.1:{a},127.0.0.1:{b}/postgres?target_session_attrs=read-write");
+    let store = PostgresStore::connect_with(&hosts, patient()).unwrap();
+    let port = |client: &mut Transaction<'_>| -> u16 {
+        let port: i32 = client.query_one("SELECT inet_server_port()", &[]).unwrap().get(0);
+        port.try_into().unwrap()
+    };
+    let two_at_once = || {
+        let both = |outer: &mut Transaction<'_>| {
+            let inner = store.with_client(|inner| Ok::<_, StoreError>(port(inner)))?;
+            Ok::<_, StoreError>((port(outer), inner))
+        };
+        store.with_client(both).unwrap()
+    };
+    takes_writes(&first, true);
+    let generation = store.generation();
+    assert_eq!(two_at_once(), (b, a), "the second connection reaches the server that takes writes again");
+    assert!(store.generation() > generation, "what was remembered of the other server goes");
+    assert_eq!(two_at_once(), (a, a));
+    let generation = store.generation();
+    assert_eq!(two_at_once(), (a, a));
+    assert_eq!(store.generation(), generation);
 }

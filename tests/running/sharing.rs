@@ -43,6 +43,25 @@ pub(crate) fn engines_share_the_work_and_nothing_happens_twice<P: Place>(place: 
     eventually("two members", || engines[0].health().unwrap().members == 2);
 }
 
+// Contract: F6: no tick and no heartbeat comes, so each engine must hear of who comes and goes. Otherwise the tenants of
+// a process that was shut down would wait for a heartbeat.
+both!(the_others_hear_of_who_comes_and_goes);
+pub(crate) fn the_others_hear_of_who_comes_and_goes<P: Place>(place: &P) {
+    let rare = || lazy().lease(Duration::from_hours(1));
+    let staying = start(place.open(), &["counts"], rare());
+    eventually("the first run", || staying.health().unwrap().projections[0].succeeded);
+    let leaving = start(place.open(), &["counts"], rare());
+    for engine in [&staying, &leaving] {
+        eventually("two members", || engine.health().unwrap().members == 2);
+    }
+    leaving.shutdown(LONG).unwrap();
+    eventually("one member", || staying.health().unwrap().members == 1);
+    for n in 0..INSTANCES {
+        let pushed = staying.push(&[count(&instance(n), 1)]).unwrap();
+        staying.await_pushed("counts", &pushed, LONG).unwrap();
+    }
+}
+
 // Contract: A7: no tick comes, so the other engine must hear of the push.
 both!(pushes_of_others_are_heard_of_at_once);
 pub(crate) fn pushes_of_others_are_heard_of_at_once<P: Place>(place: &P) {

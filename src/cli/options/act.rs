@@ -18,11 +18,15 @@ pub(in crate::cli) struct FailedArgs {
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum FailedCommand {
     /// List failed events, by projection, instance and position.
-    ///
-    /// Their states: `failing` is tried again, `stopped` holds its instance up until a person acts, `parked` holds its aggregate
-    /// back, `behind` waits for a parked one, `skipped` was left out. `discarded` was given up by a person, and is listed only
-    /// where it is asked for.
     #[command(after_long_help = "\
+States:
+  failing    the engine tries it again
+  stopped    it stops its instance until a person acts
+  parked     it and the later events of its aggregate are put aside
+  behind     it waits for a parked event of its aggregate
+  skipped    it was left out
+  discarded  a person gave it up; listed only with --state discarded
+
 Example:
   readside failed list users --state parked")]
     List(FailedListArgs),
@@ -33,15 +37,16 @@ Example:
     Show(FailedShowArgs),
     /// Try a failed event again, with all that waits behind it.
     ///
-    /// Any event of the aggregate will do: it goes on with the first that is held, also after a retry that was cut off.
+    /// Any failed event of the aggregate will do. The engine begins with the first one, also if an earlier retry was
+    /// cut off.
     #[command(after_long_help = "\
 Example:
-  readside failed retry users acme 17 --why 'the reducer is mended'")]
+  readside failed retry users acme 17 --why 'the reducer is repaired'")]
     Retry(RetryArgs),
-    /// Give a failed event up: the read model goes on without it.
+    /// Give up a failed event: the read model goes on without it.
     ///
-    /// What was parked behind it is applied, in order. A reset, a rebuild and a raised version pass it over too; the first two
-    /// apply it again with --retry-discarded.
+    /// The events that were parked behind it are applied, in order. A reset, a rebuild and a raised version leave it
+    /// out, too. `reset` and `rebuild` apply it again with --retry-discarded.
     #[command(after_long_help = "\
 Example:
   readside failed discard users acme 17 --why 'a test that went astray'")]
@@ -50,18 +55,18 @@ Example:
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct FailedListArgs {
-    /// Only of this projection.
+    /// Only this projection.
     pub(in crate::cli) projection: Option<String>,
-    /// That version of the projection instead of the live one.
+    /// Take this version of the projection. Default: the live one.
     #[arg(long, requires = "projection", value_name = "NUMBER")]
     pub(in crate::cli) projection_version: Option<u32>,
-    /// Only in this instance.
+    /// Only this instance.
     #[arg(long)]
     pub(in crate::cli) instance: Option<String>,
-    /// Only in this state; may be given several times.
+    /// Only events in this state. Can be repeated.
     #[arg(long)]
     pub(in crate::cli) state: Vec<StateArg>,
-    /// At most this many of each projection; 0 for all.
+    /// Print at most this many in all; 0 prints all.
     #[arg(long, default_value_t = 100, value_name = "COUNT")]
     pub(in crate::cli) limit: usize,
 }
@@ -97,10 +102,10 @@ pub(in crate::cli) struct FailedShowArgs {
     pub(in crate::cli) instance: String,
     /// The position of the event.
     pub(in crate::cli) position: i64,
-    /// That version of the projection instead of the live one.
+    /// Take this version of the projection. Default: the live one.
     #[arg(long, value_name = "NUMBER")]
     pub(in crate::cli) projection_version: Option<u32>,
-    /// Print the event's payload too.
+    /// Print the payload of the event, too.
     #[arg(long)]
     pub(in crate::cli) payload: bool,
 }
@@ -109,23 +114,25 @@ pub(in crate::cli) struct FailedShowArgs {
 pub(in crate::cli) struct RebuildArgs {
     /// The projection.
     pub(in crate::cli) projection: String,
-    /// Only this instance; its rows are exchanged in place.
+    /// Only this instance. Its rows are exchanged in place.
     #[arg(long)]
     pub(in crate::cli) instance: Option<String>,
-    /// When readers get to see the new build.
+    /// When readers see the new build.
     #[arg(long, value_enum, default_value_t = SwitchArg::CaughtUp, value_name = "WHEN")]
     pub(in crate::cli) switch: SwitchArg,
-    /// Do not compare old and new.
+    /// Do not compare the new rows with the old ones.
     #[arg(long)]
     pub(in crate::cli) no_compare: bool,
-    /// Have readers see it although the new tables are without something that guards the old ones or stands on them, such
-    /// as policies, labels, rules and foreign keys; the refusal without this says which.
+    /// Switch even if the new tables lack something that the old ones have, such as policies, labels, rules or foreign
+    /// keys.
+    ///
+    /// Without this option the command refuses, and names what they lack.
     #[arg(long, conflicts_with = "instance")]
     pub(in crate::cli) accept_loss: bool,
-    /// Apply again what was discarded, which is passed over otherwise.
+    /// Apply discarded events again. Default: leave them out.
     #[arg(long)]
     pub(in crate::cli) retry_discarded: bool,
-    /// Give the switch up when others hold the tables for this long. Default: 10min.
+    /// Give up the switch if others lock the tables for longer than this. Default: 10min.
     #[arg(long, value_name = "TIME", value_parser = format::parse_duration)]
     pub(in crate::cli) switch_within: Option<Duration>,
     #[command(flatten)]
@@ -136,11 +143,11 @@ pub(in crate::cli) struct RebuildArgs {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(in crate::cli) enum SwitchArg {
-    /// As soon as it has caught up and was compared, whatever that showed.
+    /// As soon as it has caught up and the comparison is done, whatever that shows.
     CaughtUp,
-    /// As soon as it has caught up, if the comparison showed no difference.
+    /// As soon as it has caught up, if the comparison shows no difference.
     Same,
-    /// When `builds switch` asks for it.
+    /// When `readside builds switch` asks for it.
     Asked,
 }
 
@@ -164,13 +171,13 @@ pub(in crate::cli) struct BuildsArgs {
 pub(in crate::cli) enum BuildsCommand {
     /// List all builds of all projections.
     List,
-    /// Have readers see the build that waits for its switch.
+    /// Let readers see the build that waits for its switch.
     Switch(BuildSwitchArgs),
-    /// Have readers see the build again that was live before the last switch.
+    /// Let readers see the build again that was live before the last switch.
     Back(BackArgs),
     /// Remove the builds that readers saw before.
     DropOld(BuildChangeArgs),
-    /// Give the build under construction up, and remove it.
+    /// Give up the build under construction, and remove it.
     Abandon(BuildChangeArgs),
 }
 
@@ -188,7 +195,7 @@ pub(in crate::cli) struct BuildChangeArgs {
 pub(in crate::cli) struct BuildSwitchArgs {
     #[command(flatten)]
     pub(in crate::cli) change: BuildChangeArgs,
-    /// Give the switch up when others hold the tables for this long. Default: 10min.
+    /// Give up the switch if others lock the tables for longer than this. Default: 10min.
     #[arg(long = "switch-within", value_name = "TIME", value_parser = format::parse_duration)]
     pub(in crate::cli) within: Option<Duration>,
 }
@@ -197,7 +204,7 @@ pub(in crate::cli) struct BuildSwitchArgs {
 pub(in crate::cli) struct BackArgs {
     #[command(flatten)]
     pub(in crate::cli) switch: BuildSwitchArgs,
-    /// Go back to an older version too that nobody keeps current: readers see it as of where it stands.
+    /// Go back even to an older version that no engine keeps current. Readers then see it as of its checkpoints.
     #[arg(long)]
     pub(in crate::cli) stale: bool,
 }
@@ -209,7 +216,7 @@ pub(in crate::cli) struct ResetArgs {
     /// Only this instance.
     #[arg(long)]
     pub(in crate::cli) instance: Option<String>,
-    /// Apply again what was discarded, which is passed over otherwise.
+    /// Apply discarded events again. Default: leave them out.
     #[arg(long)]
     pub(in crate::cli) retry_discarded: bool,
     #[command(flatten)]
@@ -227,10 +234,12 @@ pub(in crate::cli) struct RetryArgs {
     pub(in crate::cli) instance: Option<String>,
     /// The position of the event.
     pub(in crate::cli) position: Option<i64>,
-    /// In that version of the projection instead of the live one: one that is being built waits for events that fail.
+    /// Take this version of the projection. Default: the live one.
+    ///
+    /// A version that is being built waits until its failed events are retried or discarded.
     #[arg(long, value_name = "NUMBER")]
     pub(in crate::cli) projection_version: Option<u32>,
-    /// All events that failed for good and were not skipped, in all instances.
+    /// All events that failed for good, in all instances. Skipped events are not among them.
     #[arg(long, conflicts_with_all = ["instance", "position"])]
     pub(in crate::cli) all: bool,
     #[command(flatten)]
@@ -247,7 +256,9 @@ pub(in crate::cli) struct DiscardArgs {
     pub(in crate::cli) instance: String,
     /// The position of the event.
     pub(in crate::cli) position: i64,
-    /// In that version of the projection instead of the live one: one that is being built waits for events that fail.
+    /// Take this version of the projection. Default: the live one.
+    ///
+    /// A version that is being built waits until its failed events are retried or discarded.
     #[arg(long, value_name = "NUMBER")]
     pub(in crate::cli) projection_version: Option<u32>,
     #[command(flatten)]
@@ -260,7 +271,7 @@ pub(in crate::cli) struct DiscardArgs {
 pub(in crate::cli) struct PauseArgs {
     /// The projection.
     pub(in crate::cli) projection: String,
-    /// Only in this instance.
+    /// Only this instance.
     #[arg(long)]
     pub(in crate::cli) instance: Option<String>,
     #[command(flatten)]

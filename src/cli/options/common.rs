@@ -9,10 +9,10 @@ use crate::cli::format;
 /// Who acts, and why; kept on record.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ByArgs {
-    /// Who does this.
+    /// Who asks for this; the database records it.
     #[arg(long, env = "USER", hide_env_values = true, default_value = "", hide_default_value = true)]
     pub(in crate::cli) who: String,
-    /// Why; kept on record.
+    /// Why; the database records it.
     #[arg(long)]
     pub(in crate::cli) why: String,
 }
@@ -20,10 +20,10 @@ pub(in crate::cli) struct ByArgs {
 /// Who looks.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct LookArgs {
-    /// Who asks; kept on record.
+    /// Who asks for this; the database records it.
     #[arg(long, env = "USER", hide_env_values = true, default_value = "", hide_default_value = true)]
     pub(in crate::cli) who: String,
-    /// Why; kept on record.
+    /// Why; the database records it.
     #[arg(long, default_value = "", hide_default_value = true)]
     pub(in crate::cli) why: String,
 }
@@ -31,11 +31,13 @@ pub(in crate::cli) struct LookArgs {
 /// How long the answer of an engine is waited for.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct WaitArgs {
-    /// Wait no longer than this for the answer. An engine that has begun goes on; what none has begun is withdrawn. Default:
-    /// until the answer is there, and 10 minutes for an engine to begin.
+    /// Stop waiting for the answer after this time, for example `30s`. Default: no limit, but 10 minutes for an engine
+    /// to begin.
+    ///
+    /// If no engine has begun the request by then, it is withdrawn. An engine that has begun it goes on.
     #[arg(long, value_name = "TIME", value_parser = format::parse_duration)]
     pub(in crate::cli) timeout: Option<Duration>,
-    /// Only ask, and do not wait.
+    /// Ask, and do not wait for the answer. `readside commands --id` shows it later.
     #[arg(long, conflicts_with = "timeout")]
     pub(in crate::cli) detach: bool,
 }
@@ -43,13 +45,13 @@ pub(in crate::cli) struct WaitArgs {
 /// Who acts, and why, unless it is tried dry.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct DryRunArgs {
-    /// Only tell what would be touched.
+    /// Change nothing: only report what would change.
     #[arg(long)]
     pub(in crate::cli) dry_run: bool,
-    /// Who does this.
+    /// Who asks for this; the database records it.
     #[arg(long, env = "USER", hide_env_values = true, default_value = "", hide_default_value = true)]
     pub(in crate::cli) who: String,
-    /// Why; kept on record.
+    /// Why; the database records it. Not needed with --dry-run.
     #[arg(long, required_unless_present = "dry_run")]
     pub(in crate::cli) why: Option<String>,
 }

@@ -10,29 +10,30 @@ use crate::cli::format;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct PushArgs {
-    /// File with JSON lines; standard input without it, or for `-`.
+    /// File with JSON lines. Default, and for `-`: standard input.
     pub(in crate::cli) file: Option<PathBuf>,
-    /// The instance of lines that name none.
+    /// Instance of the lines that name none.
     #[arg(long)]
     pub(in crate::cli) instance: Option<String>,
-    /// The aggregate type of CloudEvents that name none.
+    /// Aggregate type of the CloudEvents that name none.
     #[arg(long, value_name = "TYPE")]
     pub(in crate::cli) aggregate_type: Option<String>,
-    /// Lines that are stored together, all or nothing; fewer when they are large, or come slowly.
+    /// Store this many lines together, all or none. A batch is smaller if lines are large or come slowly.
     #[arg(long, default_value_t = 1000, value_name = "LINES", value_parser = format::parse_batch)]
     pub(in crate::cli) batch: usize,
-    /// Gives each event the push key `PREFIX:LINE`, so that a push of the same file can be repeated: what is stored already is
-    /// not stored again.
+    /// Give each event the push key `PREFIX:LINE`. The same file can then be pushed again, and nothing is stored twice.
     #[arg(long, value_name = "PREFIX")]
     pub(in crate::cli) key_prefix: Option<String>,
-    /// Keep the times of the lines (`created_at`, which each needs then), their ids and their versions. A line is refused when
-    /// it was created before the last event of its instance, when its id exists there, or when it would get another version.
+    /// Keep the times, ids and versions of the lines. Each line then needs `created_at`.
+    ///
+    /// A line is refused if it is older than the last event of its instance, if its id exists there, or if it would get
+    /// another version.
     #[arg(long)]
     pub(in crate::cli) keep_times: bool,
-    /// Reads over the lines before this one.
+    /// Begin with this line, and skip those before it.
     #[arg(long, default_value_t = 1, value_name = "LINE")]
     pub(in crate::cli) from_line: u64,
-    /// Check all lines and store nothing.
+    /// Store nothing: only check all lines.
     #[arg(long)]
     pub(in crate::cli) dry_run: bool,
 }
@@ -42,7 +43,7 @@ pub(in crate::cli) struct ExportArgs {
     /// The instance.
     #[arg(long)]
     pub(in crate::cli) instance: String,
-    /// The file to make.
+    /// The file to make. It must not exist.
     #[arg(long)]
     pub(in crate::cli) file: PathBuf,
 }
@@ -51,7 +52,7 @@ pub(in crate::cli) struct ExportArgs {
 pub(in crate::cli) struct ImportArgs {
     /// A file that `readside export` made.
     pub(in crate::cli) file: PathBuf,
-    /// The name of the instance, if not the one in the file.
+    /// Name of the new instance. Default: the name in the file.
     #[arg(long)]
     pub(in crate::cli) instance: Option<String>,
     #[command(flatten)]
@@ -64,23 +65,24 @@ pub(in crate::cli) struct RedactArgs {
     /// The instance.
     #[arg(long)]
     pub(in crate::cli) instance: String,
-    /// The event at this position.
+    /// Erase the event at this position.
     #[arg(long)]
     pub(in crate::cli) position: Option<i64>,
-    /// All events of the aggregate of this type …
+    /// Erase all events of one aggregate: its type.
     #[arg(long, value_name = "TYPE", requires = "aggregate_id")]
     pub(in crate::cli) aggregate_type: Option<String>,
-    /// … and with this id.
+    /// Erase all events of one aggregate: its id.
     #[arg(long, value_name = "ID", requires = "aggregate_type")]
     pub(in crate::cli) aggregate_id: Option<String>,
-    /// Make creator and owner empty too.
+    /// Erase creator and owner, too.
     #[arg(long)]
     pub(in crate::cli) creator_and_owner: bool,
-    /// Give this unique value back; may be given several times.
+    /// Release this unique value. Can be repeated.
     #[arg(long, value_name = "CONSTRAINT=VALUE", value_parser = format::parse_pair)]
     pub(in crate::cli) unique: Vec<(String, String)>,
-    /// Rebuild this instance in the read models that may still show what is erased, too. Without it the commands for that are
-    /// printed.
+    /// Rebuild this instance, too, in the read models that may still show what is erased.
+    ///
+    /// Without this option, the command prints the commands for that.
     #[arg(long, conflicts_with = "dry_run")]
     pub(in crate::cli) rebuild: bool,
     #[command(flatten)]
@@ -103,10 +105,11 @@ pub(in crate::cli) struct ProjectionsArgs {
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum ProjectionsCommand {
-    /// Remove a projection that no service keeps any more: its views, and the tables, states and failures of all its builds.
+    /// Remove a projection that no service runs any more: its views, and the tables, states and failures of all its
+    /// builds.
     ///
-    /// It is refused while an engine runs the projection, and where something of the service's own (a view, a foreign key) stands
-    /// on its tables.
+    /// The command refuses while an engine runs the projection. It also refuses if something of the service's own, such
+    /// as a view or a foreign key, depends on its tables.
     #[command(after_long_help = "\
 Example:
   readside projections remove users --dry-run
@@ -132,10 +135,10 @@ pub(in crate::cli) struct ReopenArgs {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ArchiveArgs {
-    /// Events stored before: `2026-01-31T12:00:00Z`, `2026-01-31` (UTC), or so long ago: `365d`.
+    /// Events stored before this time: `2026-01-31T12:00:00Z`, `2026-01-31` (UTC), or `365d` for 365 days ago.
     #[arg(long, value_name = "WHEN", value_parser = format::parse_time)]
     pub(in crate::cli) before: SystemTime,
-    /// Only of this instance.
+    /// Only this instance.
     #[arg(long)]
     pub(in crate::cli) instance: Option<String>,
     #[command(flatten)]

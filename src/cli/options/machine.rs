@@ -6,39 +6,40 @@ use crate::cli::format;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct SetupArgs {
-    /// Print the SQL that an empty database needs, and run nothing.
+    /// Print the SQL that an empty database needs. Run nothing.
     #[arg(long, conflicts_with = "check")]
     pub(in crate::cli) sql: bool,
-    /// Only check whether all is set up.
+    /// Only check whether everything is set up.
     #[arg(long)]
     pub(in crate::cli) check: bool,
-    /// Print the GRANT statements too that this role needs to run engines; without `--sql` only these. Runs nothing.
+    /// Print the GRANT statements that this role needs to run engines. Run nothing.
     ///
-    /// They are for the projections of the service's own command, or else for all that are registered in the database.
-    /// Set-up and rebuilds need the owner of the tables, whatever is granted.
+    /// With --sql, they follow that SQL. They cover the projections of the service's own command, or else all
+    /// projections that the database has on record. Set-up and rebuilds need the owner of the tables: grants are not
+    /// enough for them.
     #[arg(long, value_name = "ROLE", conflicts_with = "check")]
     pub(in crate::cli) grant_to: Option<String>,
 }
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct BackupArgs {
-    /// The file to make; it must not be there yet.
+    /// The file to make. It must not exist.
     #[arg(value_name = "FILE")]
     pub(in crate::cli) to: std::path::PathBuf,
 }
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct BenchArgs {
-    /// Events in all.
+    /// Number of events in all.
     #[arg(long, default_value_t = 20_000, value_name = "COUNT", value_parser = format::parse_events)]
     pub(in crate::cli) events: usize,
-    /// Instances that they are spread over.
+    /// Number of instances that the events are spread over.
     #[arg(long, default_value_t = 20, value_name = "COUNT", value_parser = format::parse_batch)]
     pub(in crate::cli) instances: usize,
-    /// Events in one push.
+    /// Number of events in one push.
     #[arg(long, default_value_t = 100, value_name = "COUNT", value_parser = format::parse_batch)]
     pub(in crate::cli) batch: usize,
-    /// Only remove what runs that were killed left behind.
+    /// Only remove what killed runs left behind.
     #[arg(long)]
     pub(in crate::cli) clean: bool,
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::db::Conn;
 use crate::db::objects::Step;
-use crate::error::{SetupError, StoreError, StoreErrorKind, chain};
+use crate::error::{SetupError, StoreError, StoreErrorKind};
 
 pub(super) const UNDO: &str = "ROLLBACK TO SAVEPOINT readside_object; RELEASE SAVEPOINT readside_object";
 
@@ -83,7 +83,7 @@ fn attempt(conn: &mut dyn Conn, sql: &str) -> Result<Result<(), String>, StoreEr
             conn.batch(KEEP)?;
             return Ok(Ok(()));
         }
-        Err(error) if is_refusal(&error) => chain(&error),
+        Err(error) if is_refusal(&error) => error.cause(),
         Err(error) => return Err(error),
     };
     conn.batch(UNDO)?;
@@ -97,7 +97,7 @@ pub(super) fn try_out(conn: &mut dyn Conn, sql: &str) -> Result<Result<(), Strin
     let catalogue = conn.catalogue();
     catalogue.renaming(conn, &mut |conn| {
         outcome = match conn.batch(sql) {
-            Err(error) if is_refusal(&error) => Ok(Err(chain(&error))),
+            Err(error) if is_refusal(&error) => Ok(Err(error.cause())),
             other => other.map(Ok),
         };
         Ok(())

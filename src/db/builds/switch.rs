@@ -84,7 +84,7 @@ pub(in crate::db) fn go_live(
     wear(conn, Some(live), if within { live } else { new })?;
     carry::breaks(conn, before, &mut losses)?;
     for lost in losses.accepted(key.projection(), accepts)? {
-        log::warn!("projection {:?}: the tables that readers see now are without {lost}", key.projection());
+        log::warn!("projection {:?}: the tables that readers see now lack {lost}", key.projection());
     }
     Ok(())
 }

@@ -1,12 +1,13 @@
 //! Which statements can be folded, and what they do to their row.
 
 use std::borrow::Cow;
-use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState};
+use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher};
 
 use crate::db::takes;
 use crate::statement::{Assignment, Change, Condition, Statement, Test};
 use crate::table::{Column, Table};
 use crate::value::{ColumnType, Value};
+use foldhash::quality::RandomState;
 
 /// An index may refuse more bytes. So longer values are tried one by one.
 const MOST_INDEXED: usize = 2000;

@@ -132,7 +132,7 @@ fn close_view(conn: &mut dyn Conn, projection: &Projection, table: &Table) -> Re
         Ok(()) => conn.batch("RELEASE SAVEPOINT readside_view")?,
         Err(error) if matches!(error.kind(), StoreErrorKind::Timeout | StoreErrorKind::Denied) => {
             conn.batch("ROLLBACK TO SAVEPOINT readside_view; RELEASE SAVEPOINT readside_view")?;
-            log::warn!("view {:?} can be written through until the next set-up: {}", view.raw, chain(&error));
+            log::warn!("until the next set-up, users can write through view {:?}: {}", view.raw, chain(&error));
         }
         Err(error) => return Err(error.into()),
     }

@@ -109,7 +109,7 @@ impl Hook {
                 // One that always panics does not fill the log.
                 if times.is_power_of_two() {
                     log::error!(
-                        "the observer of the service panicked ({}), {times} in all; it is called again",
+                        "the observer of the service panicked ({}), {times} in all; the engine goes on calling it",
                         plain(&panic)
                     );
                 }

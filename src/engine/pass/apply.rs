@@ -418,10 +418,10 @@ impl Pass {
         let states = self.models.states(&self.key, instances)?;
         let name = self.projection.name();
         if effects.iter().zip(&states).all(|(effect, state)| shows(effect, state)) {
-            log::warn!("projection {name:?}: a commit was cut off, but it did happen; going on");
+            log::warn!("projection {name:?}: a commit was cut off, but it happened; the work goes on");
             return Ok(());
         }
-        log::warn!("projection {name:?}: a commit was cut off and did not happen; its work is done again");
+        log::warn!("projection {name:?}: a commit was cut off and did not happen; the work is repeated");
         Err(error.of_kind(StoreErrorKind::Connection))
     }
 

@@ -97,14 +97,15 @@ impl Pass {
     fn log_retry(&self, work: &Work) {
         let (name, instance, position) = (self.projection.name(), &work.instance, work.position());
         match &work.status {
-            Status::Trouble(error) => log::warn!(
+            // Trouble that lasts stops the instance, and whoever hears of the stop tells it once.
+            Status::Trouble(error) => log::debug!(
                 "projection {name:?}, instance {instance:?}: {}; trying again at position {position}",
                 crate::error::chain(error)
             ),
             Status::Failed => {
                 log::debug!("projection {name:?}, instance {instance:?}: event {position} failed; trying again");
             }
-            _ => log::debug!("projection {name:?}, instance {instance:?}: going on apart, event by event"),
+            _ => log::debug!("projection {name:?}, instance {instance:?}: it goes on alone, event by event"),
         }
     }
 
@@ -178,7 +179,9 @@ impl Pass {
             if outcome.is_ok() && matches!(work.status, Status::Finished) {
                 let (name, instance) = (self.projection.name(), &work.instance);
                 let why = crate::error::chain(&error);
-                log::info!("projection {name:?}, instance {instance:?}: refused together, applied one by one ({why})");
+                log::info!(
+                    "projection {name:?}, instance {instance:?}: the database refused its batch ({why}); its events are applied one by one"
+                );
             }
             outcome
         } else {

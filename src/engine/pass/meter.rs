@@ -18,13 +18,18 @@ pub(crate) struct Histogram {
 impl Histogram {
     pub(crate) fn add(&self, times: impl Iterator<Item = Duration>) {
         let (mut counts, mut sum) = ([0; BOUNDS.len() + 1], Duration::ZERO);
-        for time in times {
-            let seconds = time.as_secs_f64();
-            if let Some(count) = counts.get_mut(BOUNDS.partition_point(|bound| *bound < seconds)) {
+        // Events that were pushed together have one time.
+        let (mut last, mut at) = (None, 0);
+        times.for_each(|time| {
+            if last != Some(time) {
+                let seconds = time.as_secs_f64();
+                (last, at) = (Some(time), BOUNDS.partition_point(|bound| *bound < seconds));
+            }
+            if let Some(count) = counts.get_mut(at) {
                 *count += 1;
             }
             sum = sum.saturating_add(time);
-        }
+        });
         for (bucket, count) in self.buckets.iter().zip(counts).filter(|(_, count)| *count > 0) {
             bucket.fetch_add(count, Ordering::Relaxed);
         }

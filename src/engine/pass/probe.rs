@@ -159,7 +159,7 @@ impl Pass {
         })?;
         handle.relax();
         log::info!(
-            "projection {:?}, instance {:?}: the events after a process's death are handled; going on in batches",
+            "projection {:?}, instance {:?}: the events that a process died with are handled; the work goes on in batches",
             self.projection.name(),
             work.instance
         );

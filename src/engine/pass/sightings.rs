@@ -37,36 +37,46 @@ pub(crate) struct Seen {
 #[derive(Debug, Default)]
 pub(crate) struct Sightings(Mutex<Seen>);
 
+/// What was seen of the events of one type in a batch.
+struct Batched<'s> {
+    /// One of them.
+    event: &'s Event,
+    events: u64,
+    tables: Vec<&'s Table>,
+    sql: BTreeSet<&'s str>,
+}
+
 impl Sightings {
     /// Takes note of the events of a batch with the statements that were applied for them. It counts per event type first,
-    /// since a batch has many events of few types and this runs for each event.
-    pub(crate) fn note<'s>(&self, tables: &[Table], applied: impl Iterator<Item = (&'s Event, &'s Statement)>) {
-        let mut batch: Vec<(&Event, Sighting)> = Vec::new();
-        for (event, statement) in applied {
-            let is_same = |(one, _): &&mut (&Event, Sighting)| {
-                one.event_type() == event.event_type() && one.aggregate_type() == event.aggregate_type()
-            };
-            if let Some((_, sighting)) = batch.iter_mut().find(is_same) {
-                sighting.count(tables, statement);
-                continue;
+    /// since a batch has many events of few types and this runs for each event. The next event often has the type of the
+    /// one before.
+    pub(crate) fn note<'s>(&self, tables: &'s [Table], applied: impl Iterator<Item = (&'s Event, &'s Statement)>) {
+        let (mut batch, mut at): (Vec<Batched<'s>>, usize) = (Vec::new(), 0);
+        applied.for_each(|(event, statement)| {
+            if !batch.get(at).is_some_and(|one| one.is_of(event)) {
+                at = batch.iter().position(|one| one.is_of(event)).unwrap_or_else(|| {
+                    if batch.len() == BATCH_TYPES {
+                        self.add(batch.drain(..));
+                    }
+                    batch.push(Batched { event, events: 0, tables: Vec::new(), sql: BTreeSet::new() });
+                    batch.len() - 1
+                });
             }
-            if batch.len() == BATCH_TYPES {
-                self.add(batch.drain(..));
+            if let Some(one) = batch.get_mut(at) {
+                one.events += 1;
+                one.touch(tables, statement);
             }
-            let mut sighting = Sighting::default();
-            sighting.count(tables, statement);
-            batch.push((event, sighting));
-        }
+        });
         self.add(batch.into_iter());
     }
 
-    fn add<'s>(&self, batch: impl Iterator<Item = (&'s Event, Sighting)>) {
+    fn add<'s>(&self, batch: impl Iterator<Item = Batched<'s>>) {
         let mut seen = self.0.lock();
-        for (event, counted) in batch {
-            if let Some(sighting) = seen.sighting(event) {
+        for counted in batch {
+            if let Some(sighting) = seen.sighting(counted.event) {
                 sighting.events += counted.events;
-                sighting.tables.extend(counted.tables);
-                sighting.sql.extend(counted.sql);
+                sighting.tables.extend(counted.tables.into_iter().map(|table| table.name.clone()));
+                sighting.sql.extend(counted.sql.into_iter().map(str::to_owned));
             }
         }
     }
@@ -96,21 +106,19 @@ impl Seen {
     }
 }
 
-impl Sighting {
-    fn count(&mut self, tables: &[Table], statement: &Statement) {
-        self.events += 1;
-        self.touch(tables, statement);
+impl<'s> Batched<'s> {
+    fn is_of(&self, event: &Event) -> bool {
+        let (one, other) = (&self.event.aggregate_type, &event.aggregate_type);
+        (Arc::ptr_eq(one, other) || one == other) && self.event.event_type() == event.event_type()
     }
 
-    fn touch(&mut self, tables: &[Table], statement: &Statement) {
+    fn touch(&mut self, tables: &'s [Table], statement: &'s Statement) {
         let table = match statement {
             Statement::Noop => return,
             Statement::Multi(all) => return all.iter().for_each(|one| self.touch(tables, one)),
             Statement::Expect { statement, .. } => return self.touch(tables, statement),
             Statement::Exec { sql, .. } => {
-                if !self.sql.contains(&**sql) {
-                    self.sql.insert(sql.to_string());
-                }
+                self.sql.insert(sql);
                 return;
             }
             Statement::Create { table, .. }
@@ -120,9 +128,9 @@ impl Sighting {
             | Statement::Copy { table, .. } => table,
         };
         if let Ok(table) = find_table(tables, table.as_deref())
-            && !self.tables.contains(&table.name)
+            && !self.tables.iter().any(|one| std::ptr::eq(*one, table))
         {
-            self.tables.insert(table.name.clone());
+            self.tables.push(table);
         }
     }
 }

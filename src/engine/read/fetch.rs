@@ -74,7 +74,8 @@ impl Pass {
             match attempt() {
                 Err(error) if error.is_transient() && failures < self.config.retries => {
                     failures += 1;
-                    log::warn!(
+                    // The caller gets the error if it lasts.
+                    log::debug!(
                         "projection {:?}: {}; trying again",
                         self.projection.name(),
                         crate::error::chain(&error)

@@ -13,8 +13,8 @@ use crate::engine::observe::{self, Hook, Observer};
 use crate::engine::pass::lease::LeaseRegistry;
 use crate::engine::read::shared_pages::SharedPages;
 use crate::engine::run::builds::NEXT;
-use crate::engine::run::engine::{Engine, Threads};
-use crate::engine::run::listener::Listener;
+use crate::engine::run::engine::Engine;
+use crate::engine::run::launch::launch;
 use crate::engine::run::log_memory::LogMemory;
 use crate::engine::run::operator::{CommandHandler, Operator};
 use crate::engine::run::pauses::Pauses;
@@ -24,19 +24,13 @@ use crate::engine::run::runner::Runner;
 use crate::engine::run::schedule::Schedule;
 use crate::engine::run::standstills::Standstills;
 use crate::engine::run::state::{Fleet, RunningCommands, Shared, Stores, Workers};
-use crate::engine::run::subscriber::Subscriber;
-use crate::engine::run::thread::{self, Pulse, Thread};
-use crate::engine::run::ticker::Ticker;
-use crate::engine::run::watch;
 use crate::engine::stop::Stop;
 use crate::engine::watch::hub::Hub;
-use crate::error::{ConfigError, Error, SetupError, StoreError, StoreErrorKind};
-use crate::plain::{plain, several};
+use crate::error::{ConfigError, Error, SetupError, StoreError};
 use crate::projection::Projection;
 use crate::sealed::Sealed;
 use crate::store::{EventSource, EventStore, ProjectionStore};
 use crate::store::{LeaseStore, NotificationListener, Notifications, Notifier};
-use crate::subscription::{Bus, Topics};
 use crate::sync::Mutex;
 
 /// Connections that the loops need in addition to those of the workers.
@@ -355,7 +349,7 @@ impl EngineBuilder {
         if let Some(signal) = &self.initialized {
             // A sent signal and a dropped sender both end the wait.
             while signal.recv_timeout(Duration::from_secs(10)) == Err(RecvTimeoutError::Timeout) {
-                log::info!("the engine waits to be told that its service is initialized");
+                log::info!("the engine waits for its service to say that it is initialized");
             }
         }
         let ((tick_now, tick), (operate_now, now)) = (bounded(1), bounded(1));
@@ -444,101 +438,4 @@ impl EngineBuilder {
             looking: Mutex::default(),
         }))
     }
-}
-
-/// Starts the threads. If one cannot be started, stops those that run already.
-fn launch(
-    shared: &Arc<Shared>,
-    now: Receiver<()>,
-    operator: Operator,
-    observing: Option<Observing>,
-) -> Result<Engine, Error> {
-    let subscription = match &shared.stores.events {
-        Some(events) => events.subscribe(Topics::all()),
-        None => Bus::default().subscribe(Topics::all()),
-    };
-    let subscription = Arc::new(subscription);
-    let mut threads = Threads {
-        loops: Vec::new(),
-        workers: Vec::new(),
-        observer: None,
-        pulses: Vec::new(),
-        subscription: subscription.clone(),
-    };
-    let started =
-        observe(shared, observing, &mut threads).and_then(|()| start_all(shared, now, operator, &mut threads));
-    let engine = Engine::new(Arc::clone(shared), threads);
-    match started {
-        Ok(()) => {
-            let name = &shared.config.name;
-            log::info!(
-                event = "start",
-                process:display = shared.id,
-                name:display = plain(name),
-                projections = shared.projections().len(),
-                version = env!("CARGO_PKG_VERSION");
-                "engine {name:?} has started as process {} with {}, by readside {}",
-                shared.id,
-                several(shared.projections().len() as u64, "projection"),
-                env!("CARGO_PKG_VERSION")
-            );
-            Ok(engine)
-        }
-        Err(error) => {
-            drop(engine);
-            Err(StoreError::new("starting the engine's threads", StoreErrorKind::Other, error).into())
-        }
-    }
-}
-
-/// The observer of the service, and what it is told.
-type Observing = (Observer, Receiver<Observation>);
-
-type Started = Result<(), Box<dyn std::error::Error + Send + Sync>>;
-
-fn observe(shared: &Shared, observing: Option<Observing>, threads: &mut Threads) -> Started {
-    let Some((observer, told)) = observing else { return Ok(()) };
-    let hook = shared.hook.clone();
-    threads.observer = Some(thread::spawn(observe::THREAD, move || hook.hand_on(&told, observer))?);
-    Ok(())
-}
-
-fn start_all(shared: &Arc<Shared>, now: Receiver<()>, mut operator: Operator, threads: &mut Threads) -> Started {
-    let spawned: Arc<Mutex<Vec<Thread>>> = Arc::default();
-    let keep = Arc::clone(&spawned);
-    let pool = rayon::ThreadPoolBuilder::new()
-        .num_threads(shared.schedule.threads())
-        .panic_handler(|_| log::error!("a worker panicked outside of a batch; it goes on"))
-        .spawn_handler(move |worker| {
-            let name = format!("readside-worker-{}", worker.index());
-            keep.lock().push(thread::spawn(&name, move || worker.run())?);
-            Ok(())
-        })
-        .build()?;
-    threads.workers = std::mem::take(&mut *spawned.lock());
-    *shared.workers.pool.lock() = Some(pool);
-    let subscription = Arc::clone(&threads.subscription);
-    let mut subscriber = Subscriber::new(Arc::clone(shared), subscription);
-    let mut listener = Listener::new(Arc::clone(shared));
-    let mut ticker = Ticker::new(Arc::clone(shared), now);
-    let (renewing, watching) = (Arc::clone(shared), Arc::clone(shared));
-    start(shared, threads, "readside-renewal", move || renewal::tick(&renewing))?;
-    start(shared, threads, "readside-subscription", move || subscriber.tick())?;
-    start(shared, threads, "readside-listener", move || listener.tick())?;
-    start(shared, threads, "readside-operator", move || operator.tick())?;
-    start(shared, threads, "readside-watch", move || watch::tick(&watching))?;
-    start(shared, threads, "readside-ticker", move || ticker.tick())
-}
-
-fn start(
-    shared: &Arc<Shared>,
-    threads: &mut Threads,
-    name: &'static str,
-    tick: impl FnMut() + Send + 'static,
-) -> Started {
-    let pulse = Arc::new(Pulse::default());
-    let thread = thread::start_loop(name, Arc::clone(&shared.stop), Arc::clone(&pulse), tick)?;
-    threads.loops.push(thread);
-    threads.pulses.push((name, pulse));
-    Ok(())
 }

@@ -69,20 +69,22 @@ impl Shared {
         let names = names.join(", ");
         if !self.config.setup {
             log::error!(
-                "{names} is not on record any more, as after a restore, and this engine is not to set it up (`EngineConfig::setup`); \
-                 set it up, or run `readside rebuild`"
+                "the database has no record of {names} any more, as after a restore, and `EngineConfig::setup` keeps this engine \
+                 from setting it up; set it up, or run `readside rebuild`"
             );
             return false;
         }
         let projections: Vec<&Projection> = gone.iter().map(|runner| &runner.handler.inner.projection).collect();
         if let Err(error) = self.stores.models.setup(&projections) {
             log::error!(
-                "{names} is not on record any more, as after a restore: {}; the next tick tries again",
+                "the database has no record of {names} any more, as after a restore: {}; the next tick tries again",
                 chain(&error)
             );
             return false;
         }
-        log::warn!("{names} was not on record any more, as after a restore, and is set up again");
+        log::warn!(
+            "the database had no record of {names} any more, as after a restore; the engine has set it up again"
+        );
         for runner in gone {
             *runner.asked.lock() = None;
         }
@@ -154,7 +156,7 @@ impl Shared {
                     known.is_told = true;
                 }
             }
-            Err(error) => log::warn!("{}; it is tried again at the next tick", chain(&error)),
+            Err(error) => log::warn!("{}; the next tick tries again", chain(&error)),
         }
     }
 
@@ -189,8 +191,8 @@ impl Shared {
         let (text, again) = (chain(error), may_pass.then(|| clock::deadline(wait)));
         let what = format!("the build {} of projection {:?}", runner.key().name, runner.name());
         match again {
-            Some(_) => log::error!("{what} cannot go on: {text}; it is tried again in {}", clock::spoken(wait)),
-            None => log::error!("{what} is halted: {text}"),
+            Some(_) => log::error!("{what} cannot go on: {text}; the engine tries again in {}", clock::spoken(wait)),
+            None => log::error!("{what} is halted: {text}; fix that, then run `readside rebuild`"),
         }
         let trouble = BuildTrouble { text, again, times, is_told: false };
         *known = Some(trouble.clone());

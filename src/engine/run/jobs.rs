@@ -61,7 +61,9 @@ impl Shared {
         self.workers.panics.fetch_add(1, Ordering::Relaxed);
         let (count, runner) = (job.instances.len(), self.runners.get(job.projection));
         let name = runner.map_or("", Runner::name);
-        log::error!("a batch of projection {name:?} with {count} instances panicked ({panic}); each goes on alone");
+        log::error!(
+            "a batch of projection {name:?} with {count} instances panicked ({panic}); each is tried again alone"
+        );
         self.standstills.panicked(job.projection, &job.instances);
         let retries = runner.map_or(0, |runner| runner.handler.inner.config.retries);
         for instance in &job.instances {
@@ -222,12 +224,12 @@ impl Shared {
             StopCause::Failing(_) | StopCause::Stopped(_) | StopCause::LeaseLost | StopCause::Cancelled => {
                 log::debug!("projection {:?} stopped in {stopped}", runner.name());
             }
-            _ if !is_news => log::debug!("projection {:?} still stands in {stopped}", runner.name()),
+            _ if !is_news => log::debug!("projection {:?} still stands still in {stopped}", runner.name()),
             cause => log::warn!(
                 event = if matches!(cause, StopCause::HistoryDiverged { .. }) { "divergence" } else { "standstill" },
                 projection:display = plain(runner.name()),
                 instance:display = plain(&stopped.instance);
-                "projection {:?} stopped in {stopped}; it is tried again, by the next tick at the latest",
+                "projection {:?} stopped in {stopped}; the engine tries again, at the next tick at the latest",
                 runner.name()
             ),
         }

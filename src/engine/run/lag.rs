@@ -140,9 +140,8 @@ impl Shared {
                 instances = pairs.len(),
                 instance:display = plain(&first.instance),
                 position = first.checkpoint;
-                "projection {:?}: {} instances stand at checkpoints that are not part of the log, for instance {:?}, which is at \
-                 {} while its log ends at {}; connect the right store, or reset the projection so that it is rebuilt from \
-                 this one",
+                "projection {:?}: {} instances have checkpoints that are not part of the log; the first is {:?}, at position {}, \
+                 whose log ends at {}; connect the right store, or run `readside reset` to fill the projection from this one",
                 runner.name(),
                 pairs.len(),
                 first.instance,

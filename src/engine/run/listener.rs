@@ -65,10 +65,10 @@ impl Listener {
         let before = std::mem::replace(&mut *self.shared.fleet.deaf.lock(), deaf.clone());
         match (before, deaf) {
             (None, Some(why)) => log::warn!(
-                "{why}; ticks find the pushes of other processes meanwhile, every {}",
+                "{why}; meanwhile, ticks find the pushes of other processes, every {}",
                 spoken(self.shared.look_every())
             ),
-            (Some(_), None) => log::info!("listening for pushes of other processes again"),
+            (Some(_), None) => log::info!("the engine hears of pushes of other processes again"),
             _ => {}
         }
     }
@@ -86,6 +86,7 @@ impl Listener {
             }
         }
         if news.all {
+            self.shared.look_at_fleet();
             self.shared.request_tick();
             self.shared.request_operation();
         }

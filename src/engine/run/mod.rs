@@ -12,6 +12,7 @@ pub(crate) mod first_run;
 pub(crate) mod health;
 pub(crate) mod jobs;
 pub(crate) mod lag;
+pub(crate) mod launch;
 pub(crate) mod listener;
 pub(crate) mod log_memory;
 pub(crate) mod members;

@@ -191,7 +191,7 @@ impl Operator {
     pub(crate) fn tick(&mut self) {
         let shared = Arc::clone(&self.shared);
         if let Err(error) = self.look(shared.stores.models.commands()) {
-            log::warn!("{}; commands wait", chain(&error));
+            log::warn!("{}; commands wait for the next look", chain(&error));
         }
         let _ = self.now.recv_timeout(self.pause());
     }
@@ -273,7 +273,9 @@ impl Operator {
                 drop(tasks);
                 self.running.insert(id, (slot, task));
             }
-            Err(error) => log::error!("starting a thread for command {id}: {error}; it is taken again later"),
+            Err(error) => log::error!(
+                "starting a thread for command {id} failed: {error}; an engine takes the command again later"
+            ),
         }
     }
 }

@@ -35,7 +35,7 @@ impl<'a> PassLeases<'a> {
         let mut first: Vec<&mut Work> = fetched.works.iter_mut().filter(|work| work.is_first()).collect();
         if let Err(error) = self.lease(first.iter_mut().map(|work| &mut **work)) {
             log::debug!(
-                "projection {:?}: {}; the leases are asked for again when it is the turn of these events",
+                "projection {:?}: {}; the leases are asked for again before these events are applied",
                 self.runner.name(),
                 chain(&error)
             );
@@ -106,7 +106,7 @@ impl Drop for PassLeases<'_> {
             return;
         }
         if let Err(error) = self.shared.stores.leases.release(key, &held, self.shared.id) {
-            log::warn!("projection {:?}: {}; the leases end by themselves", self.runner.name(), chain(&error));
+            log::warn!("projection {:?}: {}; these leases run out by themselves", self.runner.name(), chain(&error));
         }
     }
 }

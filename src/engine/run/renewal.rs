@@ -10,12 +10,14 @@ use crate::engine::run::runner::Runner;
 use crate::engine::run::state::Shared;
 use crate::error::{StoreError, chain};
 use crate::lease::Member;
+use crate::standstill::bounded;
 use crate::state::ProjectionKey;
+use crate::store::Notifications;
 
 /// One renewal, then the wait for the next one.
 pub(crate) fn tick(shared: &Arc<Shared>) {
     if let Err(error) = renew(shared) {
-        log::warn!("{}; work goes on as long as its leases are trusted", chain(&error));
+        log::warn!("{}; work goes on until its leases run out", chain(&error));
     }
     shared.tick_if_unfed();
     shared.stop.wait(shared.config.lease / 3);
@@ -48,22 +50,62 @@ fn renew_leads(shared: &Shared) -> Result<(), StoreError> {
 }
 
 /// The store writes only what does not stand there.
-fn tell_missed(shared: &Shared) -> Result<(), StoreError> {
+fn tell(shared: &Shared) -> Result<(), StoreError> {
     let of_runner = |runner: &Runner| (runner.key().clone(), runner.handler.inner.missed.load(Ordering::Relaxed));
     let missed: Vec<(ProjectionKey, u64)> = shared.runners.iter().map(of_runner).collect();
-    shared.stores.leases.tell_missed(shared.id, &missed)
+    let deaf = shared.fleet.deaf.lock().as_deref().map(bounded);
+    shared.stores.leases.tell(shared.id, &missed, deaf.as_deref())
 }
 
 fn announce(shared: &Shared) -> Result<(), StoreError> {
     let me = Member { process: shared.id, name: shared.config.name.clone(), projections: shared.projections() };
     let members = shared.stores.leases.heartbeat(&me, shared.config.lease)?;
-    tell_missed(shared)?;
-    let mut known = shared.fleet.members.lock();
-    if *known != members {
-        log::info!(event = "hand-over", processes = members.len(); "{} processes share the work", members.len());
-        shared.hook.tell(|| Observation::HandOver { processes: members.len() });
-        *known = members;
-        shared.request_tick();
+    tell(shared)?;
+    if shared.know(members) {
+        shared.tell_fleet();
     }
     Ok(())
+}
+
+impl Shared {
+    /// Reads which processes are alive, because one of them may have come or gone. It keeps what it knows while its own
+    /// heartbeat is late.
+    pub(crate) fn look_at_fleet(&self) {
+        match self.stores.models.commands().members() {
+            Ok(members) if members.iter().any(|member| member.process == self.id) => {
+                self.know(members);
+            }
+            Ok(_) => {}
+            Err(error) => log::debug!("{}; the next heartbeat looks again", chain(&error)),
+        }
+    }
+
+    /// Notes which processes are alive. Returns true if these are the first that it knows.
+    fn know(&self, members: Vec<Member>) -> bool {
+        let mut known = self.fleet.members.lock();
+        if *known == members {
+            return false;
+        }
+        log::info!(event = "hand-over", processes = members.len(); "{}", shares(members.len()));
+        self.hook.tell(|| Observation::HandOver { processes: members.len() });
+        let is_first = known.is_empty();
+        *known = members;
+        self.request_tick();
+        is_first
+    }
+
+    /// Makes all processes look which of them are alive. Those that hear nothing see it at their next heartbeat.
+    pub(crate) fn tell_fleet(&self) {
+        if let Err(error) = self.stores.notifier.announce(&Notifications { instances: Vec::new(), all: true }) {
+            log::debug!("{}; other processes see it at their next heartbeat", chain(&error));
+        }
+    }
+}
+
+fn shares(processes: usize) -> String {
+    if processes == 1 {
+        "this process does all the work".to_owned()
+    } else {
+        format!("{processes} processes share the work")
+    }
 }

@@ -118,7 +118,7 @@ impl Shared {
     /// Forgets the log when the source may be another one than before.
     pub(crate) fn mind_generation(&self) {
         if self.log_memory.is_another(self.stores.source.generation()) {
-            log::debug!("a connection to the event store was lost; what is remembered of the log is dropped");
+            log::debug!("a connection to the event store was lost; this process forgets what it knew of the log");
             self.forget_history();
         }
     }

@@ -265,7 +265,7 @@ impl Ticker {
             event = "first-success",
             projection:display = plain(&key.name),
             version = key.version;
-            "projection {:?} (version {}) succeeded for the first time",
+            "projection {:?} (version {}) has caught up for the first time",
             key.name,
             key.version
         );

@@ -71,7 +71,10 @@ impl Shared {
             Feeding::Unknown => return,
             Feeding::Somebody => {
                 if runner.unfed.lock().take().is_some() {
-                    log::info!("projection {:?}: what readers see is kept current again", runner.name());
+                    log::info!(
+                        "projection {:?}: an engine keeps the version that readers see current again",
+                        runner.name()
+                    );
                 }
                 return;
             }
@@ -159,7 +162,7 @@ impl Shared {
         match self.stores.models.commands().ask(&command) {
             Ok(_) => self.request_operation(),
             Err(OperateError::Busy { .. }) => {}
-            Err(error) => log::warn!("{}; it is asked again later", chain(&error)),
+            Err(error) => log::warn!("{}; the engine asks again later", chain(&error)),
         }
     }
 }
@@ -190,14 +193,14 @@ fn way(by_itself: bool, own: &Build, newest: u32) -> Way {
 
 fn reason(way: Way, own: &Build, live: &Build) -> String {
     let (name, number, seen) = (live.key.projection(), own.key.version, live.key.version);
-    let again = || format!("mend that, then run `readside rebuild {name}`");
+    let again = || format!("fix that, then run `readside rebuild {name}`");
     let what = match (way, own.phase) {
         (Way::Person, Phase::Building | Phase::Ready) if own.is_refused() => format!(
-            "version {number} waits for a person, because {}: mend that, then run `readside builds switch {name}`",
+            "version {number} waits for a person, because {}: fix that, then run `readside builds switch {name}`",
             own.trouble.as_deref().unwrap_or_default()
         ),
         (Way::Own | Way::Built, _) if own.is_refused() => format!(
-            "version {number} is tried again later, because {}: mend that, or run `readside builds switch {name}`",
+            "version {number} is tried again later, because {}: fix that, or run `readside builds switch {name}`",
             own.trouble.as_deref().unwrap_or_default()
         ),
         (Way::Built, _) => format!("version {number} takes its place as soon as it has caught up"),
@@ -261,7 +264,7 @@ mod tests {
             (true, 3, Phase::Ready, 3, Way::Own, "version 3, which is kept current"),
             (true, 1, Phase::Kept, 3, Way::Newest(3), "version 3, which the newest engine runs"),
             (true, 3, Phase::Building, 3, Way::Built, "as soon as it has caught up"),
-            (true, 3, Phase::Halted, 3, Way::Person, "(disk full): mend that, then run `readside rebuild users`"),
+            (true, 3, Phase::Halted, 3, Way::Person, "(disk full): fix that, then run `readside rebuild users`"),
             (false, 1, Phase::Kept, 1, Way::Person, "`readside builds back users`"),
             (false, 3, Phase::Kept, 3, Way::Person, "`readside builds switch users`"),
             (false, 3, Phase::Building, 3, Way::Person, "once it has caught up: run `readside builds switch users`"),
@@ -279,6 +282,6 @@ mod tests {
         }
         let refused = Build { trouble: Some("a view would break".to_owned()), ..build(1, Phase::Kept) };
         let text = reason(way(true, &refused, 1), &refused, &live);
-        assert!(text.contains("(a view would break): mend that, then run `readside rebuild users`"), "{text}");
+        assert!(text.contains("(a view would break): fix that, then run `readside rebuild users`"), "{text}");
     }
 }

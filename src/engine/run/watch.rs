@@ -20,7 +20,7 @@ pub(crate) fn tick(shared: &Shared) {
     }
     let began = Instant::now();
     if let Err(error) = shared.hub.look(&*shared.stores.models) {
-        log::debug!("looking at what is watched: {}; the next look sees it", chain(&error));
+        log::debug!("looking for changes of what clients watch: {}; the next look finds them", chain(&error));
     }
     shared.stop.wait(EVERY.max(began.elapsed() * SHARE));
 }

@@ -72,7 +72,7 @@ fn pushes() -> Vec<Line> {
         Empty => ["it is empty"],
         OfImport => ["push_imported"],
         NotPositive(0) => ["it is 0", "between 1 and"],
-        TooLong { length: 900, limit: 500 } => ["900 bytes", "500 are allowed", "name it more shortly"],
+        TooLong { length: 900, limit: 500 } => ["900 bytes", "500 are allowed", "shorten it"],
         Text(TextFault::Nul { at: 7 }) => ["NUL"],
         Serialize(not_json()) => ["could not be serialized"]; caused,
     ));
@@ -130,7 +130,7 @@ fn queries() -> Vec<Line> {
 fn retentions() -> Vec<Line> {
     let projection = || odd("users");
     let mut all = lines!(RetentionError:
-        UnknownInstance { instance: tenant() } => ["\"acme", "list those there are"],
+        UnknownInstance { instance: tenant() } => ["\"acme", "see `readside instances`"],
         UnknownEvent { instance: tenant(), position: 7 } => ["\"acme", "position 7"],
         UnknownAggregate { instance: tenant(), aggregate_type: odd("user"), aggregate_id: odd("u-1") }
             => ["\"acme", "user", "\"u-1", "check its type and id"],

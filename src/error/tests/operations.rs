@@ -112,7 +112,7 @@ fn unanswered() -> Vec<Line> {
         let says = match &found {
             Unanswered::NotBegun { .. } => "no engine has begun it; `readside commands",
             Unanswered::Begun { .. } => "process host-1",
-            Unanswered::Left { .. } => "has ended, the next one goes on",
+            Unanswered::Left { .. } => "has ended; the next one goes on",
             Unanswered::Withdrawn => "ask again",
         };
         let (kind, projection, waited) = (odd("rebuild"), projection(), Duration::from_secs(5));

@@ -15,15 +15,15 @@ fn read(text: &str) -> Result<Address, StoreError> {
 #[test]
 fn hosts_have_their_own_ports() {
     for (text, shown) in [
-        ("postgres://h", "h:5432/"),
+        ("postgres://h/db", "h:5432/db"),
         ("postgres://a:1,b,c:3/db", "a:1,b:5432,c:3/db"),
-        ("host=a,b port=7", "a:7,b:7/"),
-        ("host=a,b port=7,", "a:7,b:5432/"),
+        ("host=a,b port=7 dbname=x", "a:7,b:7/x"),
+        ("host=a,b port=7, dbname=x", "a:7,b:5432/x"),
         ("postgres://[::1]:5,10.0.0.1/db", "[::1]:5,10.0.0.1:5432/db"),
         ("host=/run/a,b dbname=x", "/run/a:5432,b:5432/x"),
         ("postgres://%2Frun%2Fa:6/x", "/run/a:6/x"),
         ("hostaddr=127.0.0.1 dbname=x", "127.0.0.1:5432/x"),
-        ("host=a,b hostaddr=127.0.0.1,::1", "a (127.0.0.1):5432,b (::1):5432/"),
+        ("host=a,b hostaddr=127.0.0.1,::1 dbname=x", "a (127.0.0.1):5432,b (::1):5432/x"),
     ] {
         assert_eq!(read(text).unwrap().to_string(), shown, "{text}");
     }
@@ -155,12 +155,12 @@ fn what_the_string_does_not_say_comes_from_its_service_and_then_from_variables()
     };
     let v = |place: &str, mode| (place.to_owned(), "ada".to_owned(), mode);
     for (text, wanted) in [
-        ("postgres://", v("v:8/", Mode::Require)),
+        ("postgres://", v("v:8/ada", Mode::Require)),
         ("postgres:///db", v("v:8/db", Mode::Require)),
         ("host=a dbname=db", v("a:8/db", Mode::Require)),
-        ("service=mine", v("s:7/", Mode::Allow)),
+        ("service=mine", v("s:7/ada", Mode::Allow)),
         ("postgres://a/db?service=mine", v("a:7/db", Mode::Allow)),
-        ("service=mine sslmode=disable", v("s:7/", Mode::Disable)),
+        ("service=mine sslmode=disable", v("s:7/ada", Mode::Disable)),
     ] {
         assert_eq!(read(text), wanted, "{text}");
     }
@@ -275,5 +275,19 @@ proptest! {
     fn any_text_is_read_or_refused(text in "\\PC{0,40}", begin in "(|postgres://|host=|password='|postgres://a:b@)") {
         let text = format!("{begin}{text}");
         let _ = (look(&text), read(&text));
+    }
+}
+
+#[test]
+fn the_database_that_is_used_is_shown() {
+    let own = whoami::username().unwrap();
+    for (text, shown) in [
+        ("postgres://ada@127.0.0.1:1", "127.0.0.1:1/ada"),
+        ("postgres://ada@127.0.0.1:1/", "127.0.0.1:1/ada"),
+        ("postgres://ada@127.0.0.1:1/books", "127.0.0.1:1/books"),
+        ("host=127.0.0.1 port=1 user=ada", "127.0.0.1:1/ada"),
+        ("host=127.0.0.1 port=1", &*format!("127.0.0.1:1/{own}")),
+    ] {
+        assert_eq!(read(text).unwrap().to_string(), shown, "{text}");
     }
 }

@@ -1,1 +1,6 @@
 -- Nothing changes here: a role that pushes may make no index, so that those of ids stay.
+-- Why a process does not hear of pushes of other processes at once; NULL while it hears.
+ALTER TABLE readside.members ADD COLUMN deaf text;
+-- Each transaction on an instance that holds events asks which of them holds the whole instance up. Few do.
+CREATE INDEX held_events_blocking ON readside.held_events (projection, version, instance_id)
+  WHERE state IN ('failing', 'stopped');

@@ -180,7 +180,7 @@ fn answer_all(receive: &Receiver<Asked>, answers: &dyn Answers, stop: &Stop) {
 
 fn answer(mut stream: Box<dyn Link>, request: &Request, answers: &dyn Answers) {
     let answer = net::caught(|| answers.answer(request)).unwrap_or_else(|panic| {
-        log::error!("the status page: the answer to {} panicked: {panic}", request.path);
+        log::error!("the status page panicked while it answered {}: {panic}; it goes on", request.path);
         Answer::Once(Reply::new(500, Kind::Text, "the answer failed; the log says why\n".to_owned()))
     });
     let written = match answer {

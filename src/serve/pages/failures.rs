@@ -314,7 +314,7 @@ fn write_one(html: &mut Html, view: &OneView, asked: &Asked<'_>) {
         html.element("h2", &[], "What to do");
         let at = format!("{} {} {}", quoted(&view.projection), quoted(&one.instance), one.position);
         html.within("p", &[], |html| {
-            coded(html, &format!("Once the reducer is mended: `readside failed retry {at} --why …`"));
+            coded(html, &format!("Once the reducer is fixed: `readside failed retry {at} --why …`"));
         });
         html.within("p", &[], |html| coded(html, &format!("To give it up: `readside failed discard {at} --why …`")));
     });

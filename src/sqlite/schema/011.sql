@@ -1,3 +1,8 @@
 -- Imports alone look for an event by its id, and each index costs each push: the first import makes these ones.
 DROP INDEX readside_events_by_id;
 DROP INDEX readside_events_archive_by_id;
+-- Why a process does not hear of pushes of other processes at once; NULL while it hears.
+ALTER TABLE readside_members ADD COLUMN deaf TEXT;
+-- Each transaction on an instance that holds events asks which of them holds the whole instance up. Few do.
+CREATE INDEX readside_held_events_blocking ON readside_held_events (projection, version, instance_id)
+  WHERE state IN ('failing', 'stopped');

@@ -13,6 +13,7 @@
 
 mod check;
 mod follower;
+mod reads;
 mod run;
 
 pub use check::{SourceCheck, event_source};

@@ -275,7 +275,7 @@ impl<S: LeaseStore> LeaseStore for FaultyStore<S> {
         fn succeeded(projections: &[ProjectionKey]) -> Result<Vec<bool>, StoreError>;
         fn succeed(projection: &ProjectionKey, owner: Uuid) -> Result<bool, StoreError>, of(projection);
         fn heartbeat(member: &Member, time_to_live: Duration) -> Result<Vec<Member>, StoreError>;
-        fn tell_missed(process: Uuid, missed: &[(ProjectionKey, u64)]) -> Result<(), StoreError>;
+        fn tell(process: Uuid, missed: &[(ProjectionKey, u64)], deaf: Option<&str>) -> Result<(), StoreError>;
         fn leave(process: Uuid) -> Result<(), StoreError>;
         fn is_at(location: &str) -> Result<bool, StoreError>;
         fn lagging(source: Uuid, request: &LagRequest) -> Result<Option<Vec<Lag>>, StoreError>, at(&request.instances);

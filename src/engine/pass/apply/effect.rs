@@ -74,14 +74,18 @@ pub(super) fn sighted(step: &Step) -> Option<(&Event, &Statement)> {
 
 /// The steps that were planned, without those that were passed over.
 pub(super) fn steps_todo<'w>(work: &'w Work, effect: &'w Effect) -> impl Iterator<Item = &'w Step> {
+    let (first, next) = (effect.first, effect.next.min(work.steps.len()));
     let is_passed = |step: &Step| {
         let position = step.event.position;
         effect.passed.binary_search_by_key(&position, |attempt| attempt.position).is_ok()
     };
+    // Nearly always so.
+    let are_all = effect.behind.is_empty() && effect.given_up.is_empty() && effect.passed.is_empty();
     let is_todo = move |(at, step): &(usize, &Step)| {
-        !effect.behind.contains(at) && !effect.given_up.contains(at) && !is_passed(step)
+        let at = first + at;
+        are_all || !(effect.behind.contains(&at) || effect.given_up.contains(&at) || is_passed(step))
     };
-    work.steps.iter().enumerate().take(effect.next).skip(effect.first).filter(is_todo).map(|(_, step)| step)
+    work.steps.get(first..next).unwrap_or_default().iter().enumerate().filter(is_todo).map(|(_, step)| step)
 }
 
 /// The new checkpoint: the end of what was scanned when all steps are done, else the last event applied.

@@ -93,15 +93,23 @@ impl Engine {
         let shared = Arc::clone(&self.shared);
         let leave = move || {
             if let Err(error) = shared.stores.models.commands().give_back(shared.id) {
-                log::warn!("{}; other processes take the commands over in time", chain(&error));
+                log::warn!(
+                    "{}; another process takes the commands over when the lease on them runs out",
+                    chain(&error)
+                );
             }
             if let Err(error) = shared.stores.leases.leave(shared.id) {
-                log::warn!("{}; the leases of this process end by themselves", chain(&error));
+                log::warn!("{}; the leases of this process run out by themselves", chain(&error));
             }
+            shared.tell_fleet();
         };
         let name = "readside-leave";
         thread::spawn(name, leave)
-            .map_err(|error| log::warn!("{name}: {error}"))
+            .map_err(|error| {
+                log::warn!(
+                    "starting the thread {name} failed: {error}; the leases of this process run out by themselves"
+                );
+            })
             .map_err(|()| None)?
             .join(deadline)
             .map_err(Some)
