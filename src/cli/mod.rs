@@ -41,7 +41,7 @@ use clap::{CommandFactory, FromArgMatches};
 
 use crate::admin::status_of_two;
 use crate::error::{OperateError, StoreError};
-use crate::inspect::Status;
+use crate::inspect::{Status, Survey};
 use crate::projection::Projection;
 use database::{Store, Ways};
 use hidden::Hidden;
@@ -234,12 +234,12 @@ fn ensure_two_databases(command: &Command) -> anyhow::Result<()> {
 }
 
 impl Session<'_> {
-    /// The status of all projections.
-    fn status(&self, system: bool) -> Result<Status, StoreError> {
+    /// The status of all projections. A command that looks again keeps the survey.
+    fn status(&self, system: bool, survey: &mut Survey) -> Result<Status, StoreError> {
         if self.has_two_databases {
             status_of_two(&*self.events, &*self.store, system)
         } else {
-            self.store.status(system)
+            self.store.look(system, survey)
         }
     }
 }

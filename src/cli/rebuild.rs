@@ -13,7 +13,7 @@ use crate::admin::{Change, RebuildReport};
 use crate::builds::{Comparison, LeftOut, RowDifference, TableComparison};
 use crate::command::{AdminCommand, RebuildOptions};
 use crate::failure::{Refused, RetryOutcome};
-use crate::inspect::ProjectionStatus;
+use crate::inspect::{ProjectionStatus, Survey};
 
 pub(super) fn rebuild(session: &mut Session<'_>, args: &RebuildArgs) -> Outcome {
     let options = RebuildOptions {
@@ -107,7 +107,7 @@ pub(super) fn builds(session: &mut Session<'_>, args: &BuildsArgs) -> Outcome {
 }
 
 fn list(session: &mut Session<'_>) -> Outcome {
-    let status = session.status(false)?;
+    let status = session.status(false, &mut Survey::default())?;
     if session.out.is_json() {
         status.projections.iter().try_for_each(|projection| session.out.object(projection))?;
         return Ok(Ended::Fine);

@@ -13,7 +13,7 @@ use super::projections::shown;
 use super::stop::Stop;
 use super::{Ended, Outcome, Session, passes};
 use crate::command::CommandRecord;
-use crate::inspect::{MemberStatus, Paused, ProjectionStatus, Status};
+use crate::inspect::{MemberStatus, Paused, ProjectionStatus, Status, Survey};
 use crate::standing::Verdict;
 use crate::standstill::{Standstill, StandstillKind};
 
@@ -64,7 +64,8 @@ pub(super) fn run(session: &mut Session<'_>, args: &StatusArgs) -> Outcome {
     if let Some(name) = &args.projection {
         session.build(name, None)?;
     }
-    let (mut status, mut commands) = look(session, args)?;
+    let mut survey = Survey::default();
+    let (mut status, mut commands) = look(session, args, &mut survey)?;
     if args.probe {
         probe(session, &status)?;
         return judge(args, &status);
@@ -83,7 +84,7 @@ pub(super) fn run(session: &mut Session<'_>, args: &StatusArgs) -> Outcome {
         if !stop.wait(args.every) {
             return judge(args, &status);
         }
-        match look(session, args) {
+        match look(session, args, &mut survey) {
             Ok((mut next, asked)) => {
                 next.compare(&status);
                 (status, commands) = (next, asked);
@@ -112,8 +113,8 @@ fn probe(session: &mut Session<'_>, status: &Status) -> anyhow::Result<()> {
     session.out.line(&format!("stuck: {}", reasons.collect::<Vec<_>>().join("; ")))
 }
 
-fn look(session: &Session<'_>, args: &StatusArgs) -> anyhow::Result<(Status, Vec<CommandRecord>)> {
-    let mut status = session.status(args.system)?;
+fn look(session: &Session<'_>, args: &StatusArgs, survey: &mut Survey) -> anyhow::Result<(Status, Vec<CommandRecord>)> {
+    let mut status = session.status(args.system, survey)?;
     let mut commands = session.store.admin().commands(args.projection.as_deref(), COMMANDS)?;
     commands.retain(|asked| !asked.state.is_over());
     if let Some(name) = &args.projection {

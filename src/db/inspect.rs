@@ -7,7 +7,9 @@ use uuid::Uuid;
 use super::store::DbStore;
 use super::{Backend, builds, retention, setup, standstill, status, views, whole};
 use crate::error::StoreError;
-use crate::inspect::{ActiveLease, Finding, Hanging, Inspect, Lacking, LeaseQuery, Mismatch, SchemaVersion, Status};
+use crate::inspect::{
+    ActiveLease, Finding, Hanging, Inspect, Lacking, LeaseQuery, Mismatch, SchemaVersion, Status, Survey,
+};
 use crate::inspect::{Activity, FailureGroups, InstanceCheckpoint, InstanceHead, InstanceLag, Lineage};
 use crate::query::Flaw;
 use crate::retention::Operation;
@@ -20,7 +22,11 @@ impl<B: Backend> Inspect for DbStore<B> {
     }
 
     fn status(&self, system: bool) -> Result<Status, StoreError> {
-        self.backend().read("reading how projections are doing", |conn| status::status(conn, system))
+        self.look(system, &mut Survey::default())
+    }
+
+    fn look(&self, system: bool, survey: &mut Survey) -> Result<Status, StoreError> {
+        self.backend().read("reading how projections are doing", |conn| status::status(conn, system, survey))
     }
 
     fn active_leases(&self, query: &LeaseQuery) -> Result<Vec<ActiveLease>, StoreError> {

@@ -9,11 +9,7 @@ use crate::error::{StoreError, StoreErrorKind};
 use crate::inspect::MemberStatus;
 
 /// How many leases a process holds of a projection.
-pub(super) struct Leases {
-    pub(super) of: Of,
-    pub(super) process: Uuid,
-    pub(super) count: u64,
-}
+pub(super) type Leases = (Uuid, u64);
 
 /// The updates and deletes that met no row, as living processes reported them.
 pub(super) struct Missed(Vec<(String, u32, u64)>);
@@ -52,7 +48,7 @@ pub(super) fn members(
     let member = |found: &Row| {
         let process = row::uuid(found, 0)?.unwrap_or_default();
         let alive_until = row::time(found, 3)?.unwrap_or(SystemTime::UNIX_EPOCH);
-        let of_process = leases.iter().filter(|leases| leases.process == process);
+        let of_process = leases.iter().filter(|(of, _)| *of == process);
         Ok(MemberStatus {
             process,
             name: row::text(found, 1)?.to_owned(),
@@ -60,7 +56,7 @@ pub(super) fn members(
             alive_until,
             alive: alive_until > now,
             deaf: if row::is_null(found, 4) { None } else { Some(row::text(found, 4)?.to_owned()) },
-            leases: of_process.map(|leases| leases.count).sum(),
+            leases: of_process.map(|(_, count)| count).sum(),
         })
     };
     conn.query(&sql, &[])?.iter().map(member).collect()
@@ -72,10 +68,6 @@ pub(super) struct Of(pub(super) String, pub(super) u32);
 impl Of {
     pub(super) fn read(found: &Row) -> Result<Self, StoreError> {
         Ok(Self(row::text(found, 0)?.to_owned(), count32(row::int(found, 1)?)))
-    }
-
-    pub(super) fn is(&self, (name, version): (&str, u32)) -> bool {
-        self.0 == name && self.1 == version
     }
 }
 

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{Bulk, BulkKind, Conn, Row, builds, member, owned, pause, row, setup};
 use crate::builds::{Build, Phase};
 use crate::error::StoreError;
-use crate::inspect::{MemberStatus, Mismatch, Paused};
+use crate::inspect::{Leased, MemberStatus, Mismatch, Paused};
 use crate::sql::Dialect;
 use crate::standing::{STILL, Standing};
 use crate::standstill::{Note, Standstill, StandstillKind as Kind, StandstillSubject, more};
@@ -95,6 +95,8 @@ pub(super) fn forget_dead(conn: &mut dyn Conn) -> Result<(), StoreError> {
 /// Facts that are read once for all builds.
 pub(super) struct SharedFacts<'k> {
     pub(super) at: SystemTime,
+    /// Since when all states were counted.
+    pub(super) counted: SystemTime,
     pub(super) members: &'k [MemberStatus],
     pub(super) pauses: &'k [(String, Paused)],
     pub(super) astray: &'k Astray,
@@ -118,49 +120,25 @@ pub(super) fn read(
         pauses.retain(|(_, paused)| paused.instance.as_deref().is_none_or(|one| one == instance));
     }
     let astray = astray(conn, &builds, instance)?;
-    let known = SharedFacts { at, members: &members, pauses: &pauses, astray: &astray };
-    let found = standings(conn, &builds, instance, &known)?;
-    Ok(found.into_iter().map(|(standing, _)| standing).collect())
+    let known = SharedFacts { at, counted: at, members: &members, pauses: &pauses, astray: &astray };
+    standings(conn, &builds, instance, &known)
 }
 
-/// The event store that a build is fed from, as its states say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Fed {
-    /// No state names a store.
-    #[default]
-    Unknown,
-    /// The store of this database.
-    Here,
-    /// Another store.
-    Elsewhere,
-}
-
-/// As [`read`], with builds, members and pauses that were read already, and with the event store of each build.
-pub(super) fn standings(
+/// As [`read`], with builds, members and pauses that were read already.
+fn standings(
     conn: &mut dyn Conn,
     builds: &[Build],
     instance: Option<&str>,
     known: &SharedFacts<'_>,
-) -> Result<Vec<(Standing, Fed)>, StoreError> {
+) -> Result<Vec<Standing>, StoreError> {
     let states = states(conn, builds, instance, known)?;
-    let notes = notes(conn, instance, known.at)?;
-    builds
-        .iter()
-        .map(|build| {
-            let none = States::default();
-            let of = states.get(&build.key).unwrap_or(&none);
-            Ok((standing(conn, build, of, &notes, known)?, of.fed))
-        })
-        .collect()
+    let (notes, none) = (notes(conn, instance, known.at)?, States::default());
+    let of = |build: &Build| standing(build, states.get(&build.key).unwrap_or(&none), &notes, known);
+    Ok(builds.iter().map(of).collect())
 }
 
-fn standing(
-    conn: &mut dyn Conn,
-    build: &Build,
-    states: &States,
-    notes: &[Noted],
-    known: &SharedFacts<'_>,
-) -> Result<Standing, StoreError> {
+/// How a build is doing, by what was read.
+pub(super) fn standing(build: &Build, states: &States, notes: &[Noted], known: &SharedFacts<'_>) -> Standing {
     let name = build.key.projection();
     let runs = |member: &&MemberStatus| {
         member.projections.iter().any(|(of, version)| of == name && *version == build.key.version)
@@ -195,17 +173,17 @@ fn standing(
     {
         standstills.push(Standstill::astray(*count).of(instance.clone()));
     }
-    if let Some((count, instance)) = &states.leased {
-        standstills.push(leased(conn, build, instance, *count, known)?);
+    if let Some(held) = &states.leased {
+        standstills.push(leased(held, known));
     }
     let pauses: Vec<&Paused> = known.pauses.iter().filter(|(of, _)| of == name).map(|(_, paused)| paused).collect();
     let some = pauses.iter().filter(|paused| paused.instance.is_some());
     let paused_instances = some.clone().count() as u64;
     let whole = pauses.iter().filter(|paused| paused.instance.is_none());
     standstills.extend(whole.chain(some.take(PAUSES)).map(|paused| of_pause(paused)));
-    Ok(Standing {
+    Standing {
         projection: build.key.clone(),
-        at: known.at,
+        at: known.counted,
         moved_at: states.moved_at,
         phase: build.phase,
         succeeded: build.succeeded,
@@ -213,7 +191,7 @@ fn standing(
         last_member: last.map(|member| (member.name.clone(), member.alive_until)),
         paused_instances,
         standstills,
-    })
+    }
 }
 
 fn of_pause(paused: &Paused) -> Standstill {
@@ -228,16 +206,42 @@ fn of_pause(paused: &Paused) -> Standstill {
 
 /// What the states of a build show.
 #[derive(Debug, Default)]
-struct States {
-    moved_at: Option<SystemTime>,
+pub(super) struct States {
+    pub(super) moved_at: Option<SystemTime>,
     /// How many checkpoints are above their heads, and the first such instance.
-    ahead: Option<(i64, String)>,
-    /// How many instances have been leased for long and do not move, and the first of them.
-    leased: Option<(i64, String)>,
-    fed: Fed,
+    pub(super) ahead: Option<(i64, String)>,
+    pub(super) leased: Option<Leased>,
 }
 
-/// Reads all states once. A head in another database says nothing about a checkpoint.
+/// Conditions on a state `s` and the instance `i` that it belongs to. The parameters are, in this order: the store of
+/// this database, the present time, a minute before, and the latest time that counts.
+pub(super) struct Of {
+    /// The checkpoint is above its head. A head in another database says nothing about it.
+    pub(super) ahead: String,
+    /// The instance has been leased for long, and does not move.
+    pub(super) leased: String,
+}
+
+impl Of {
+    pub(super) fn with([own, at, before, believed]: [&str; 4]) -> Self {
+        Self {
+            ahead: format!("s.store = {own} AND s.position > coalesce(i.head, 0)"),
+            leased: format!(
+                "s.owner IS NOT NULL AND s.leased_until > {at} AND s.leased_at < {before} \
+                 AND (s.moved_at IS NULL OR s.moved_at < {before} OR s.moved_at > {believed}) \
+                 AND (i.head IS NULL OR s.position < i.head)"
+            ),
+        }
+    }
+
+    /// The parameters.
+    pub(super) fn params(own: Uuid, at: SystemTime) -> [Value; 4] {
+        let before = at.checked_sub(STILL).unwrap_or(at);
+        [own.into(), at.into(), to_micros(before).into(), believed(at).into()]
+    }
+}
+
+/// Reads all states once.
 fn states(
     conn: &mut dyn Conn,
     builds: &[Build],
@@ -246,13 +250,9 @@ fn states(
 ) -> Result<HashMap<ProjectionKey, States>, StoreError> {
     let dialect = conn.dialect();
     let names: Vec<String> = builds.iter().map(|build| build.key.name.to_string()).collect();
-    let own = setup::store_id(conn)?;
-    let before = known.at.checked_sub(STILL).unwrap_or(known.at);
-    let mut params: Vec<Value> =
-        vec![own.into(), known.at.into(), to_micros(before).into(), Value::TextArray(names), believed(known.at).into()];
-    let ahead = "s.store = $1 AND s.position > coalesce(i.head, 0)";
-    let leased = "s.owner IS NOT NULL AND s.leased_until > $2 AND s.leased_at < $3 \
-                  AND (s.moved_at IS NULL OR s.moved_at < $3 OR s.moved_at > $5) AND (i.head IS NULL OR s.position < i.head)";
+    let mut params = Of::params(setup::store_id(conn)?, known.at).to_vec();
+    params.push(Value::TextArray(names));
+    let Of { ahead, leased } = Of::with(["$1", "$2", "$3", "$4"]);
     let only = if let Some(instance) = instance {
         params.push(instance.into());
         " AND s.instance_id = $6"
@@ -260,31 +260,26 @@ fn states(
         ""
     };
     let sql = format!(
-        "SELECT s.projection, s.version, max(CASE WHEN s.moved_at <= $5 THEN s.moved_at END), count(CASE WHEN {ahead} THEN 1 END), \
+        "SELECT s.projection, s.version, max(CASE WHEN s.moved_at <= $4 THEN s.moved_at END), count(CASE WHEN {ahead} THEN 1 END), \
          min(CASE WHEN {ahead} THEN s.instance_id END), count(CASE WHEN {leased} THEN 1 END), \
-         min(CASE WHEN {leased} THEN s.instance_id END), count(CASE WHEN s.store = $1 THEN 1 END), count(s.store) \
+         min(CASE WHEN {leased} THEN s.instance_id END) \
          FROM {} s LEFT JOIN {} i ON i.instance_id = s.instance_id \
          WHERE {}{only} GROUP BY s.projection, s.version",
         dialect.table("projection_states"),
         dialect.table("instances"),
-        dialect.any("s.projection", 4)
+        dialect.any("s.projection", 5)
     );
     let some = |found: &Row, at| -> Result<Option<(i64, String)>, StoreError> {
         let count = row::int(found, at)?;
         if count == 0 { Ok(None) } else { Ok(Some((count, row::text(found, at + 1)?.to_owned()))) }
     };
-    conn.query(&sql, &params)?
-        .iter()
-        .map(|found| {
-            let fed = match (row::int(found, 7)?, row::int(found, 8)?) {
-                (_, 0) => Fed::Unknown,
-                (0, _) => Fed::Elsewhere,
-                _ => Fed::Here,
-            };
-            let (ahead, leased) = (some(found, 3)?, some(found, 5)?);
-            Ok((projection(found)?, States { moved_at: row::time(found, 2)?, ahead, leased, fed }))
-        })
-        .collect()
+    let mut states = HashMap::new();
+    for found in conn.query(&sql, &params)? {
+        let (key, moved_at) = (projection(&found)?, row::time(&found, 2)?);
+        let leased = some(&found, 5)?.map(|of| holder(conn, &key, of)).transpose()?;
+        states.insert(key, States { moved_at, ahead: some(&found, 3)?, leased });
+    }
+    Ok(states)
 }
 
 fn projection(found: &Row) -> Result<ProjectionKey, StoreError> {
@@ -292,31 +287,31 @@ fn projection(found: &Row) -> Result<ProjectionKey, StoreError> {
     Ok(ProjectionKey { name: row::shared(found, 0)?, version })
 }
 
-fn leased(
-    conn: &mut dyn Conn,
-    build: &Build,
-    instance: &str,
-    count: i64,
-    known: &SharedFacts<'_>,
-) -> Result<Standstill, StoreError> {
+/// Who holds the first of these instances.
+fn holder(conn: &mut dyn Conn, key: &ProjectionKey, (count, instance): (i64, String)) -> Result<Leased, StoreError> {
     let sql = format!(
         "SELECT owner, leased_at FROM {} WHERE projection = $1 AND version = $2 AND instance_id = $3",
         conn.dialect().table("projection_states")
     );
-    let rows = conn.query(&sql, &[build.key.name.as_ref().into(), build.key.version.into(), instance.into()])?;
+    let rows = conn.query(&sql, &[key.name.as_ref().into(), key.version.into(), instance.as_str().into()])?;
     let (owner, since) = match rows.first() {
         Some(found) => (row::uuid(found, 0)?, row::time(found, 1)?),
         None => (None, None),
     };
-    let name = known.members.iter().find(|member| Some(member.process) == owner).map(|member| member.name.as_str());
+    Ok(Leased { count, instance, owner, since })
+}
+
+fn leased(held: &Leased, known: &SharedFacts<'_>) -> Standstill {
+    let Leased { count, instance, owner, since } = held;
+    let name = known.members.iter().find(|member| Some(member.process) == *owner).map(|member| member.name.as_str());
     let process = owner.map_or("a process".to_owned(), |owner| format!("process {owner}"));
     let reason =
-        format!("{process} ({}) has it and does not move it{}", name.unwrap_or("not on the list"), more(count));
-    Ok(Standstill::new(Kind::Leased, reason).of(instance).since(since))
+        format!("{process} ({}) has it and does not move it{}", name.unwrap_or("not on the list"), more(*count));
+    Standstill::new(Kind::Leased, reason).of(instance.clone()).since(*since)
 }
 
 /// What a process recorded.
-struct Noted {
+pub(super) struct Noted {
     of: ProjectionKey,
     /// True if it concerns the whole projection.
     whole: bool,
@@ -331,7 +326,7 @@ fn believed(at: SystemTime) -> SystemTime {
 
 /// The notes that are still true. A note about an instance counts only if it was made after the instance's checkpoint
 /// moved.
-fn notes(conn: &mut dyn Conn, instance: Option<&str>, at: SystemTime) -> Result<Vec<Noted>, StoreError> {
+pub(super) fn notes(conn: &mut dyn Conn, instance: Option<&str>, at: SystemTime) -> Result<Vec<Noted>, StoreError> {
     let dialect = conn.dialect();
     let mut params: Vec<Value> = vec![NOTES.into(), believed(at).into()];
     let only = if let Some(instance) = instance {

@@ -5,58 +5,47 @@ use std::time::{Duration, SystemTime};
 
 use uuid::Uuid;
 
-use super::census::{self, Lag};
 use super::member::{Leases, Of};
-use super::standstill::{self, Fed, SharedFacts};
-use super::{Conn, Row, builds, member, pause, row, setup};
+use super::standstill::{self, SharedFacts, States};
+use super::{Conn, Row, builds, census, member, pause, row, setup};
 use crate::builds::Build;
 use crate::error::StoreError;
-use crate::inspect::{ActiveLease, LeaseQuery, MemberStatus, Paused, ProjectionStatus, Status};
+use crate::inspect::{ActiveLease, Counts, LeaseQuery, MemberStatus, Paused, ProjectionStatus, Status, Survey};
 use crate::standing::Verdict;
 use crate::state::ProjectionKey;
 use crate::value::{Value, to_micros};
 
-/// How all projections are doing.
-pub(super) fn status(conn: &mut dyn Conn, system: bool) -> Result<Status, StoreError> {
+/// How all projections are doing, by what the survey counted last and by what it counts now.
+pub(super) fn status(conn: &mut dyn Conn, system: bool, survey: &mut Survey) -> Result<Status, StoreError> {
     let (builds, at) = (builds::builds(conn)?, to_micros(conn.now()?));
-    let (held, leases, pauses) = (held(conn)?, leases(conn)?, pause::on_record(conn)?);
-    let (members, own) = (member::members(conn, &leases, at)?, setup::store_id(conn)?);
-    let missed = member::Missed::read(conn, at)?;
-    // Summing up the lag keeps the planner from looking up single rows, which this does.
+    let (pauses, own) = (pause::on_record(conn)?, setup::store_id(conn)?);
+    let (missed, notes) = (member::Missed::read(conn, at)?, standstill::notes(conn, None, at)?);
+    // Counting keeps the planner from looking up single rows, which this does.
     let astray = standstill::astray(conn, &builds, None)?;
-    let known = SharedFacts { at, members: &members, pauses: &pauses, astray: &astray };
-    let (lags, standings) = (census::lags(conn, &builds, system)?, standstill::standings(conn, &builds, None, &known)?);
+    census::count(conn, &builds, system, at, survey)?;
+    let (all, counted) = survey.sums();
+    let counted = counted.map_or(at, |counted| counted.min(at));
+    let leases: Vec<Leases> = all.iter().flat_map(|counts| counts.leases.iter().copied()).collect();
+    let members = member::members(conn, &leases, at)?;
+    let known = SharedFacts { at, counted, members: &members, pauses: &pauses, astray: &astray };
     let mut projections = Vec::with_capacity(builds.len());
-    for ((build, lag), (standing, fed)) in builds.iter().zip(&lags).zip(standings) {
-        let mut found = projection_status(build, (lag, at), &held, &leases, &pauses, &members);
+    for (build, counts) in builds.iter().zip(all) {
+        let mut found = projection_status(build, &counts, &known);
         found.missed = missed.of((&*build.key.name, build.key.version));
-        found.event_store = match fed {
-            Fed::Unknown => None,
-            Fed::Here => Some(own),
-            Fed::Elsewhere => fed_from(conn, build)?,
-        };
+        // An engine reads one event store.
+        found.event_store = if counts.fed_here { Some(own) } else { counts.fed_from };
         found.events_elsewhere = found.event_store.is_some_and(|store| store != own);
-        found.judge(standing);
+        let Counts { moved_at, ahead, leased, .. } = counts;
+        found.judge(standstill::standing(build, &States { moved_at, ahead, leased }, &notes, &known));
         projections.push(found);
     }
-    Ok(Status { at, projections, members })
+    Ok(Status { at, counted_from: counted, projections, members })
 }
 
-fn projection_status(
-    build: &Build,
-    (lag, at): (&Lag, SystemTime),
-    held: &[Held],
-    leases: &[Leases],
-    pauses: &[(String, Paused)],
-    members: &[MemberStatus],
-) -> ProjectionStatus {
+fn projection_status(build: &Build, counts: &Counts, known: &SharedFacts<'_>) -> ProjectionStatus {
     let (name, key) = (build.key.projection(), (&*build.key.name, build.key.version));
-    let of_state = |state| {
-        let same = |held: &&Held| held.of.is(key) && held.state == state;
-        held.iter().find(same).map_or(0, |held| held.count)
-    };
-    let held_by = || leases.iter().filter(|leases| leases.of.is(key));
-    let pauses: Vec<Paused> = pauses.iter().filter(|(of, _)| of == name).map(|(_, paused)| paused.clone()).collect();
+    let of = known.pauses.iter().filter(|(of, _)| of == name);
+    let pauses: Vec<Paused> = of.map(|(_, paused)| paused.clone()).collect();
     let runs = |member: &&MemberStatus| {
         member.projections.iter().any(|(of, version)| (of.as_str(), *version) == (name, key.1))
     };
@@ -72,20 +61,20 @@ fn projection_status(
         pauses,
         event_store: None,
         events_elsewhere: false,
-        instances: lag.instances,
-        lagging_instances: lag.lagging,
-        lag_events: lag.events,
-        handled: lag.handled,
-        lag_age: lag.oldest.map(|oldest| at.duration_since(oldest).unwrap_or(Duration::ZERO)),
-        failing: of_state("failing"),
-        stopped: of_state("stopped"),
-        parked: of_state("parked"),
-        behind: of_state("behind"),
-        skipped: of_state("skipped"),
+        instances: counts.instances,
+        lagging_instances: counts.lagging,
+        lag_events: counts.events,
+        handled: counts.handled,
+        lag_age: counts.oldest.map(|oldest| known.counted.duration_since(oldest).unwrap_or(Duration::ZERO)),
+        failing: counts.held("failing"),
+        stopped: counts.held("stopped"),
+        parked: counts.held("parked"),
+        behind: counts.held("behind"),
+        skipped: counts.held("skipped"),
         missed: None,
-        leases: held_by().map(|leases| leases.count).sum(),
-        owners: held_by().count() as u64,
-        members: members.iter().filter(|member| member.alive).filter(runs).count() as u64,
+        leases: counts.leases.iter().map(|(_, count)| count).sum(),
+        owners: counts.leases.len() as u64,
+        members: known.members.iter().filter(|member| member.alive).filter(runs).count() as u64,
         verdict: Verdict::Idle,
         reason: None,
         since: None,
@@ -95,45 +84,6 @@ fn projection_status(
         per_second: None,
         time_left: None,
     }
-}
-
-/// The event store that one of the build's states names. One state is enough, because an engine reads one event store.
-fn fed_from(conn: &mut dyn Conn, of: &Build) -> Result<Option<Uuid>, StoreError> {
-    let sql = format!(
-        "SELECT store FROM {} WHERE projection = $1 AND version = $2 AND store IS NOT NULL LIMIT 1",
-        conn.dialect().table("projection_states")
-    );
-    let rows = conn.query(&sql, &[of.key.name.as_ref().into(), of.key.version.into()])?;
-    rows.first().map_or(Ok(None), |found| row::uuid(found, 0))
-}
-
-struct Held {
-    of: Of,
-    state: String,
-    count: u64,
-}
-
-fn held(conn: &mut dyn Conn) -> Result<Vec<Held>, StoreError> {
-    let sql = format!(
-        "SELECT projection, version, state, count(*) FROM {} GROUP BY projection, version, state",
-        conn.dialect().table("held_events")
-    );
-    let held = |found: &Row| {
-        Ok(Held { of: Of::read(found)?, state: row::text(found, 2)?.to_owned(), count: count(row::int(found, 3)?) })
-    };
-    conn.query(&sql, &[])?.iter().map(held).collect()
-}
-
-fn leases(conn: &mut dyn Conn) -> Result<Vec<Leases>, StoreError> {
-    let sql = format!(
-        "SELECT projection, version, owner, count(*) FROM {} WHERE owner IS NOT NULL GROUP BY projection, version, owner",
-        conn.dialect().table("projection_states")
-    );
-    let leases = |found: &Row| {
-        let process = row::uuid(found, 2)?.unwrap_or_default();
-        Ok(Leases { of: Of::read(found)?, process, count: count(row::int(found, 3)?) })
-    };
-    conn.query(&sql, &[])?.iter().map(leases).collect()
 }
 
 /// Leases one by one.
@@ -179,8 +129,4 @@ fn held_lease(found: &Row, now: SystemTime, members: &HashMap<Uuid, MemberStatus
         epoch: row::int(found, 5)?,
         trying: if row::is_null(found, 6) { None } else { Some(row::int(found, 6)?) },
     })
-}
-
-fn count(n: i64) -> u64 {
-    u64::try_from(n).unwrap_or(0)
 }

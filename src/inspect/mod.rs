@@ -3,6 +3,7 @@
 mod finding;
 mod format;
 mod status;
+mod survey;
 mod views;
 
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
@@ -11,6 +12,9 @@ pub use finding::{Finding, Severity};
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) use format::bytes;
 pub use status::{ActiveLease, LeaseQuery, MemberStatus, Mismatch, Paused, ProjectionStatus, Status};
+pub use survey::Survey;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub(crate) use survey::{Asked, Counts, Leased, Part};
 pub use views::{
     Activity, ActivityKind, FailureGroup, FailureGroups, InstanceCheckpoint, InstanceHead, InstanceLag, Lineage,
     LineageTable,
@@ -86,6 +90,14 @@ pub trait Inspect: Sealed + fmt::Debug + Send + Sync {
     /// # Errors
     /// When the store cannot be read.
     fn status(&self, system: bool) -> Result<Status, StoreError>;
+
+    /// As [`status`](Self::status), for a caller that looks again and again: reads some instances anew, and takes the
+    /// counts of the others from the survey. So one look costs the same at any size. The first look reads everything,
+    /// and so does one after a build came, went or was reset. [`Status::counted_from`] tells how old the counts are.
+    ///
+    /// # Errors
+    /// When the store cannot be read. The survey then stays as it was, or is newer.
+    fn look(&self, system: bool, survey: &mut Survey) -> Result<Status, StoreError>;
 
     /// Leases by projection and instance: those that processes hold, and those that dead processes left behind.
     ///

@@ -18,6 +18,10 @@ pub struct Status {
     /// When, by the database's clock.
     #[serde(serialize_with = "crate::clock::rfc3339::serialize")]
     pub at: SystemTime,
+    /// Instances, lag, failures and leases were counted between this moment and `at`. The two are equal unless a look
+    /// read only some of the instances anew ([`Inspect::look`](super::Inspect::look)).
+    #[serde(serialize_with = "crate::clock::rfc3339::serialize")]
+    pub counted_from: SystemTime,
     /// Each build of each version of each projection, by name and version.
     pub projections: Vec<ProjectionStatus>,
     /// The processes that announced themselves. A dead process stays in the list until another one notices.
@@ -60,8 +64,8 @@ pub struct ProjectionStatus {
     /// How many positions are handled, in total. It grows with the work.
     pub handled: i64,
     /// Age of the oldest unhandled event; `None` without lag. To bound the cost, only the lagging instances that have
-    /// not moved for longest are looked at: 10,000 of all builds together, but at least ten per build and thousand
-    /// instances.
+    /// not moved for longest are looked at: 2,000 for each 100,000 pairs of a build and an instance, but at least ten
+    /// of each build.
     #[serde(rename = "lag_seconds", serialize_with = "format::seconds")]
     pub lag_age: Option<Duration>,
     /// Events that fail and that engines try again.

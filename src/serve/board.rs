@@ -10,7 +10,7 @@ use super::series::Series;
 use super::thread::Stop;
 use crate::command::CommandRecord;
 use crate::error::{StoreError, chain};
-use crate::inspect::Status;
+use crate::inspect::{Status, Survey};
 use crate::sync::{Condvar, Mutex};
 
 /// How many of the latest commands are read; a page shows those that are not finished.
@@ -32,6 +32,14 @@ pub(crate) struct Picture {
     pub(crate) taken: Instant,
     /// How long that took.
     pub(crate) took: Duration,
+}
+
+impl Picture {
+    /// How old the oldest of its numbers is.
+    pub(crate) fn age(&self) -> Duration {
+        let counted = self.status.at.duration_since(self.status.counted_from).unwrap_or_default();
+        self.taken.elapsed().saturating_add(counted)
+    }
 }
 
 /// Why there is no newer picture.
@@ -103,16 +111,17 @@ impl Board {
 
     /// Takes picture after picture.
     pub(crate) fn keep(&self, place: &Place, every: Duration, stop: &Stop) {
+        let mut survey = Survey::default();
         while !stop.is_set() {
             let began = Instant::now();
-            self.put(look(place, began));
+            self.put(look(place, &mut survey, began));
             stop.wait(every.max(began.elapsed() * SHARE));
         }
     }
 }
 
-fn look(place: &Place, began: Instant) -> Result<Picture, StoreError> {
-    let status = place.status()?;
+fn look(place: &Place, survey: &mut Survey, began: Instant) -> Result<Picture, StoreError> {
+    let status = place.look(survey)?;
     let mut commands = place.models.commands().commands(None, COMMANDS)?;
     commands.retain(|asked| !asked.state.is_over());
     Ok(Picture { status, commands, taken: Instant::now(), took: began.elapsed() })

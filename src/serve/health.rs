@@ -9,6 +9,7 @@ use crate::clock::spoken;
 use crate::engine::Readings;
 use crate::inspect::{ProjectionStatus, Status};
 use crate::standing::Verdict;
+use crate::standstill::{Standstill, StandstillKind};
 
 /// An older picture says nothing about the present.
 const OLDEST: Duration = Duration::from_secs(30);
@@ -24,18 +25,46 @@ pub(crate) struct Whole {
     #[serde(serialize_with = "crate::clock::rfc3339::optional::serialize")]
     pub(crate) since: Option<SystemTime>,
     /// What a person does about it.
-    pub(crate) remedy: Option<&'static str>,
+    pub(crate) remedy: Option<String>,
 }
 
-/// What a person does about a projection.
-pub(crate) fn remedy(projection: &ProjectionStatus) -> Option<&'static str> {
+/// What a person does about a projection. A shell takes each command in it as it is printed.
+pub(crate) fn remedy(projection: &ProjectionStatus) -> Option<String> {
+    let name = quoted(&projection.name);
     match projection.verdict {
-        Verdict::Idle | Verdict::Moving | Verdict::Building => None,
-        Verdict::Failing => Some("see `readside failed list`; fix the reducer and retry, or discard"),
-        Verdict::Behind => Some("see `readside status --watch` for whether it comes nearer"),
-        Verdict::Paused => Some("let it go on with `readside resume`"),
-        _ => projection.standstills.first().map(|one| one.kind.remedy()),
+        Verdict::Idle | Verdict::Moving => None,
+        Verdict::Building => Some("wait; `readside builds list` shows how far it is".to_owned()),
+        Verdict::Failing => Some(format!("see `readside failed list {name}`; fix the reducer and retry, or discard")),
+        Verdict::Behind => Some("see `readside status --watch` for whether it comes nearer".to_owned()),
+        _ => projection.standstills.iter().find(|one| is_why(projection.verdict, one)).map(|one| of(projection, one)),
     }
+}
+
+/// The gravest reason comes first. A pause may stand behind reasons that do not make the verdict.
+fn is_why(verdict: Verdict, one: &Standstill) -> bool {
+    verdict != Verdict::Paused || one.kind == StandstillKind::Paused
+}
+
+/// What a person does about one of the reasons.
+pub(crate) fn of(projection: &ProjectionStatus, one: &Standstill) -> String {
+    if one.kind != StandstillKind::Paused {
+        return one.kind.remedy().to_owned();
+    }
+    let (name, instance) = (quoted(&projection.name), one.instance.as_deref());
+    let only = instance.map_or(String::new(), |instance| format!(" --instance {}", quoted(instance)));
+    format!(
+        "see `readside commands {name}` for who paused it and why; if that person agrees, \
+         `readside resume {name}{only} --why 'it may go on'`"
+    )
+}
+
+/// A word of a shell's command. A name of plain letters stays as it is.
+fn quoted(word: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'/' | b':');
+    if !word.is_empty() && word.bytes().all(|byte| is_plain(byte) || byte == b'-') && !word.starts_with('-') {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
 }
 
 /// The gravest verdict on everything that readers see. If that is well, a build next to it counts too: as building, or,
@@ -87,7 +116,7 @@ pub(crate) struct Cause {
     pub(crate) projection: Option<String>,
     pub(crate) version: Option<u32>,
     pub(crate) reason: String,
-    pub(crate) remedy: Option<&'static str>,
+    pub(crate) remedy: Option<String>,
 }
 
 /// Whether all is well, and why not.

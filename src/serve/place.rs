@@ -7,7 +7,7 @@ use crate::admin::{Doctor, status_of_two};
 use crate::engine::Desk;
 use crate::engine::{Onlooker, Readings, Seen};
 use crate::error::StoreError;
-use crate::inspect::{Finding, Inspect, Status};
+use crate::inspect::{Finding, Inspect, Status, Survey};
 use crate::state::ProjectionKey;
 use crate::store::{EventStore, ProjectionStore};
 
@@ -28,10 +28,11 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    pub(crate) fn status(&self) -> Result<Status, StoreError> {
+    /// How everything is doing. Two databases are compared in full.
+    pub(crate) fn look(&self, survey: &mut Survey) -> Result<Status, StoreError> {
         match &self.events {
             Some(events) if self.has_two_databases => status_of_two(&**events, &*self.models, false),
-            _ => self.inspect().status(false),
+            _ => self.inspect().look(false, survey),
         }
     }
 

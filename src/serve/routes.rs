@@ -42,7 +42,7 @@ impl Routes {
         let picture = shown.picture.as_ref();
         let mut metrics = of_server(
             shown.trouble.is_none() && picture.is_some(),
-            picture.map(|picture| picture.taken.elapsed()),
+            picture.map(|picture| picture.age()),
             picture.map(|picture| picture.took),
         );
         // While the database does not answer, nobody knows whether the picture still holds.

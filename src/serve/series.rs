@@ -150,6 +150,16 @@ impl Series {
     }
 }
 
+/// Every nth point with the last one, at most so many of them; two at least.
+pub(crate) fn thinned(points: &[Point], most: usize) -> Vec<Point> {
+    let step = if points.len() > most { points.len().div_ceil(most.saturating_sub(1).max(1)) } else { 1 };
+    let mut few: Vec<Point> = points.iter().step_by(step).copied().collect();
+    if few.last() != points.last() {
+        few.extend(points.last());
+    }
+    few
+}
+
 /// How fast a build moves, and how long it will take.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 pub(crate) struct Speed {

@@ -469,4 +469,4 @@ impl Backend for Sqlite {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -181,7 +181,7 @@ fn a_log_that_a_reader_made_long_is_short_again_when_it_has_left() {
 }
 
 /// A store with this many builds, each of which lags in this many instances and has this many failures and acts.
-fn crowded(builds: u32, instances: u32, failures: u32) -> (tempfile::TempDir, SqliteStore) {
+pub(crate) fn crowded(builds: u32, instances: u32, failures: u32) -> (tempfile::TempDir, SqliteStore) {
     let folder = tempfile::tempdir().unwrap();
     let store = SqliteStore::open(folder.path().join("test.db")).unwrap();
     store.setup().unwrap();
@@ -208,7 +208,7 @@ fn crowded(builds: u32, instances: u32, failures: u32) -> (tempfile::TempDir, Sq
 }
 
 /// How many statements the work runs, and how many hundred steps SQLite's machine takes for them.
-fn cost(store: &SqliteStore, work: impl Fn(&SqliteStore)) -> (u64, u64) {
+pub(crate) fn cost(store: &SqliteStore, work: impl Fn(&SqliteStore)) -> (u64, u64) {
     // The first run opens connections and fills caches.
     work(store);
     let steps = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));

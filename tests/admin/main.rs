@@ -52,6 +52,7 @@ mod rights;
 #[cfg(feature = "postgres")]
 mod schemas;
 mod standing;
+mod survey;
 #[cfg(feature = "postgres")]
 mod switching;
 mod taken_over;

@@ -172,7 +172,8 @@ impl Server {
         }
     }
 
-    pub(super) fn log(&self) -> String {
+    /// What the server wrote into its log.
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 }

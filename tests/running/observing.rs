@@ -4,7 +4,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-use readside::admin::{CommandState, RebuildOptions};
+use readside::admin::{Admin, AdminCommand, CommandState, RebuildOptions};
 use readside::error::ShutdownError;
 use readside::failure::{FailureClass, FailureStatus};
 use readside::observe::{AppliedBatch, CommandStep, FailedAttempt, Observation, StandsStill};
@@ -125,6 +125,27 @@ fn a_rebuild_is_told<P: Place>(place: &P) {
     let is_done = |seen: &Observation| command(seen).is_some_and(|step| step.state == CommandState::Done);
     assert!(at(&|seen| command(seen).is_some()) < hidden && hidden < switched && switched < at(&is_done), "{all:?}");
     at(&|seen| *seen == Observation::FirstSuccess { projection: "counts".into(), version: 1 });
+}
+
+// Contract: S7: a retry that a person asks for is told from its beginning to its end. What the event did is told to that
+// person alone, in the answer.
+both!(a_retry_on_record_is_told);
+fn a_retry_on_record_is_told<P: Place>(place: &P) {
+    let handler = HandlerConfig::default().max_failure_count(1).max_lasting_failure_count(1);
+    let (engine, heard) = heard(place.open(), eager().handler(handler));
+    engine.push(&[count("a", 13)]).unwrap();
+    assert_eq!(first(&heard, failed).state, FailureStatus::Parked);
+    let asked = AdminCommand::Retry { instance: "a".to_owned(), position: 1 };
+    let id = Admin::new(place.open()).ask("counts", asked, &by()).unwrap();
+    // It fails as before.
+    let steps = [CommandState::Taken, CommandState::Failed].map(|state| {
+        let step = first(&heard, command);
+        assert_eq!((step.id, &*step.projection, step.kind, &*step.who), (id, "counts", "retry", "ada"));
+        assert_eq!(step.state, state, "{step:?}");
+        step
+    });
+    engine.shutdown(LONG).unwrap();
+    assert_eq!(heard.iter().filter_map(|seen| failed(&seen)).collect::<Vec<_>>(), [], "{steps:?}");
 }
 
 // Contract: S7, L11: what stands still is told, and that it goes on.

@@ -224,7 +224,7 @@ fn decoded(base64: &str) -> Vec<u8> {
 // Contract: S2, S3
 #[test]
 fn what_is_well_reads_well() {
-    let story = Story::begin("api-1");
+    let mut story = Story::begin("api-1");
     let mut chrome = Chrome::start();
     look(&mut chrome, &story, "/", "healthy");
     for (path, name) in [
@@ -238,6 +238,12 @@ fn what_is_well_reads_well() {
     ] {
         look(&mut chrome, &story, path, name);
     }
+    // A service that shows payloads shows rows, too.
+    (story.server, story.client) = served(&story.engine, options().show_payloads());
+    story.caught_up();
+    look(&mut chrome, &story, "/explain?projection=orders&instance=acme&table=orders&key=order-3", "explain");
+    assert_eq!(chrome.value("document.querySelectorAll('#steps tbody tr').length > 1"), true);
+    look(&mut chrome, &story, "/instance?instance=acme", "instance-payloads");
     // By keyboard: the link to the content, then page by page. The focus is visible.
     chrome.open(&story.address("/"));
     chrome.press("Tab");

@@ -28,10 +28,14 @@ mod chrome;
 mod client;
 #[cfg(feature = "cli")]
 mod command;
+#[cfg(feature = "postgres")]
+mod cost;
 mod health;
 mod http;
 mod metrics;
 mod pages;
+#[cfg(feature = "cli")]
+mod words;
 
 use std::time::Duration;
 

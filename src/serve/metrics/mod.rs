@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::engine::Engine;
 use crate::error::StoreError;
+use crate::inspect::Survey;
 
 /// The kind of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,7 +119,7 @@ impl Engine {
     /// When the database cannot be read.
     pub fn metrics(&self) -> Result<Metrics, StoreError> {
         let place = self.place();
-        let status = place.status()?;
+        let status = place.look(&mut Survey::default())?;
         let commands = place.models.commands().commands(None, 200)?;
         let mut metrics = of_status(&status, &commands);
         if let Some(readings) = place.readings() {

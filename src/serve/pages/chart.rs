@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use super::html::Html;
 use super::words::{positions, seconds, time_of_day};
-use crate::serve::series::{Mark, Point};
+use crate::serve::series::{Mark, Point, thinned};
 
 /// How far back a drawing goes, in seconds.
 const SPAN: f64 = 3600.0;
@@ -52,16 +52,6 @@ impl Frame {
     }
 }
 
-/// Every nth point, and the last one.
-fn thinned(points: &[Point]) -> Vec<Point> {
-    let step = points.len().div_ceil(MOST).max(1);
-    let mut few: Vec<Point> = points.iter().step_by(step).copied().collect();
-    if few.last() != points.last() {
-        few.extend(points.last());
-    }
-    few
-}
-
 fn head(point: &Point) -> i64 {
     point.handled.saturating_add(point.lag_events)
 }
@@ -79,7 +69,7 @@ fn described(points: &[Point]) -> String {
 }
 
 fn drawing(html: &mut Html, points: &[Point], height: f64, class: &str, marks: &[Mark]) {
-    let few = thinned(points);
+    let few = thinned(points, MOST);
     let Some(frame) = Frame::of(&few, height) else { return };
     let (view, label) = (format!("0 0 {WIDTH} {height}"), described(points));
     let attributes = [

@@ -136,7 +136,7 @@ fn explained(html: &mut Html, found: &Explanation) {
         for step in &found.steps {
             html.within("tr", &[], |html| {
                 cell(html, "n first", "Event", |html| _ = html.text(positions(step.position)));
-                cell(html, "", "Type", |html| {
+                cell(html, "kind", "Type", |html| {
                     html.text(&step.event_type).element(
                         "small",
                         &[],

@@ -20,6 +20,9 @@ const SHORTEST: Duration = Duration::from_secs(2);
 /// often.
 const PLAIN: &str = "15";
 
+/// Counts that are so much older than the picture are told as such.
+const COUNTED: Duration = Duration::from_secs(1);
+
 /// The path and the title of a page that every page links to.
 pub(super) type Way = (&'static str, &'static str);
 
@@ -82,6 +85,11 @@ fn age(html: &mut Html, asked: &Asked<'_>) {
     };
     let at = picture.status.at;
     html.text("as of ").element("time", &[("datetime", &machine(at))], time_of_day(at));
+    // A look at a large database counts only some instances anew.
+    let counted = picture.status.counted_from;
+    if at.duration_since(counted).is_ok_and(|age| age >= COUNTED) {
+        html.text(", counts since ").element("time", &[("datetime", &machine(counted))], time_of_day(counted));
+    }
     if asked.shown.trouble.is_some() {
         html.text(format!(", {} ago", spoken(picture.taken.elapsed())));
     }

@@ -89,6 +89,7 @@ impl Pages {
         let trouble = shown.trouble.as_ref();
         let body = serde_json::json!({
             "as_of": picture.map(|picture| words::machine(picture.status.at)),
+            "counted_from": picture.map(|picture| words::machine(picture.status.counted_from)),
             "age_seconds": age,
             "database_error": trouble.map(|trouble| &trouble.error),
             "database_error_since": trouble.map(|trouble| words::machine(trouble.since)),
@@ -130,3 +131,7 @@ fn told(missing: &Missing, shown: &Shown) -> (u16, Made) {
     });
     (status, made)
 }
+
+#[cfg(feature = "sqlite")]
+#[cfg(test)]
+mod tests;

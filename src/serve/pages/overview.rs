@@ -11,11 +11,14 @@ use super::words::{ago, count, positions, seconds, several, speed as spoken_spee
 use crate::inspect::{MemberStatus, ProjectionStatus};
 use crate::serve::health::{Whole, remedy, whole};
 use crate::serve::http::query::address;
-use crate::serve::series::{Point, Speed, id, speed};
+use crate::serve::series::{Point, Speed, id, speed, thinned};
 use crate::standing::Verdict;
 
 /// The most builds that are listed.
 const MOST: usize = 300;
+
+/// The most points of all their lines together.
+const POINTS: usize = 10_000;
 
 #[derive(Serialize)]
 struct Row<'p> {
@@ -23,8 +26,8 @@ struct Row<'p> {
     status: &'p ProjectionStatus,
     #[serde(flatten)]
     speed: Measured,
-    remedy: Option<&'static str>,
-    /// The last hour, the oldest first.
+    remedy: Option<String>,
+    /// The last hour, the oldest first. Where there are many builds, these are some points of it.
     hour: Vec<Point>,
 }
 
@@ -64,11 +67,12 @@ pub(super) fn page(asked: &Asked<'_>) -> Result<Made, Missing> {
     };
     let rows: Vec<(ProjectionStatus, Vec<Point>)> = all.iter().map(row).collect();
     drop(series);
+    let most = POINTS / rows.len().max(1);
     let rows = rows.iter().map(|(status, hour)| Row {
         status,
         speed: Measured { speed: speed(hour) },
         remedy: remedy(status),
-        hour: hour.clone(),
+        hour: thinned(hour, most),
     });
     let view = View {
         whole: picture.map(|picture| whole(&picture.status)),
@@ -158,7 +162,7 @@ fn verdict(html: &mut Html, found: &Whole, asked: &Asked<'_>) {
                 html.text(format!(", since {} ({})", super::words::moment(since), ago(since, asked.now)));
             }
         });
-        if let Some(remedy) = found.remedy {
+        if let Some(remedy) = &found.remedy {
             html.within("p", &[], |html| help(html, remedy));
         }
     });

@@ -15,7 +15,7 @@ use crate::builds::{BuildProgress, Phase};
 use crate::clock::spoken;
 use crate::error::chain;
 use crate::inspect::{ActiveLease, InstanceLag, LeaseQuery, ProjectionStatus};
-use crate::serve::health::remedy;
+use crate::serve::health::{self, remedy};
 use crate::serve::http::query::address;
 use crate::serve::series::{Mark, Point, Speed, id, speed};
 use crate::standstill::Standstill;
@@ -50,7 +50,7 @@ impl<T> Part<T> {
 struct View<'p> {
     status: &'p ProjectionStatus,
     speed: Speed,
-    remedy: Option<&'static str>,
+    remedy: Option<String>,
     hour: Vec<Point>,
     marks: Vec<Mark>,
     /// The progress of a running rebuild.
@@ -192,7 +192,7 @@ fn why(html: &mut Html, view: &View<'_>, asked: &Asked<'_>) {
                 html.text(format!(", since {} ({})", moment(since), ago(since, asked.now)));
             }
         }
-        if let Some(remedy) = view.remedy {
+        if let Some(remedy) = &view.remedy {
             html.within("p", &[], |html| help(html, remedy));
         }
         if let Some(trouble) = &projection.trouble {
@@ -206,7 +206,7 @@ fn why(html: &mut Html, view: &View<'_>, asked: &Asked<'_>) {
                     for one in grave {
                         html.within("li", &[], |html| {
                             html.text(one).raw("<br>");
-                            help(html, one.kind.remedy());
+                            help(html, &health::of(projection, one));
                         });
                     }
                 });

@@ -12,7 +12,9 @@ use crate::command::{CommandRecord, CommandState, NewCommand};
 use crate::error::{Error, OperateError, PushError, SetupError, StoreError, SwitchError};
 use crate::event::{Event, NewEvent};
 use crate::failure::{FailedEvent, FailureQuery, FailureStatus, Intervention};
-use crate::inspect::{ActiveLease, Finding, Hanging, Inspect, Lacking, LeaseQuery, Mismatch, SchemaVersion, Status};
+use crate::inspect::{
+    ActiveLease, Finding, Hanging, Inspect, Lacking, LeaseQuery, Mismatch, SchemaVersion, Status, Survey,
+};
 use crate::inspect::{Activity, FailureGroups, InstanceCheckpoint, InstanceHead, InstanceLag, Lineage};
 use crate::lease::{Lag, LagRequest, Lease, Member, Pause, Renewal};
 use crate::projection::Projection;
@@ -329,6 +331,7 @@ impl<S: ProjectionStore> Inspect for FaultyStore<S> {
     hand_on! { "Inspect", self => self.inner.inspect();
         fn schema() -> Result<SchemaVersion, StoreError>;
         fn status(system: bool) -> Result<Status, StoreError>;
+        fn look(system: bool, survey: &mut Survey) -> Result<Status, StoreError>;
         fn active_leases(query: &LeaseQuery) -> Result<Vec<ActiveLease>, StoreError>;
         fn mismatches(limit: usize) -> Result<Vec<Mismatch>, StoreError>;
         fn flawed(events: usize) -> Result<Vec<Flaw>, StoreError>;

@@ -1,0 +1,69 @@
+//! Looks that read some instances anew and take the counts of the others from the looks before.
+
+use readside::inspect::{Inspect, ProjectionStatus, Status, Survey};
+use readside::store::ProjectionStore;
+
+use crate::Place;
+
+/// Enough pairs of an instance and a build for four parts.
+const BUILDS: usize = 310;
+const INSTANCES: usize = 1_000;
+
+/// Nothing lags: every checkpoint is at its head, which is position 9.
+fn fill<P: Place>(place: &P) {
+    ProjectionStore::setup(&place.open(), &[]).unwrap();
+    let numbers = |to: usize| format!("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {to})");
+    place.sql(&format!(
+        "INSERT INTO readside.instances (instance_id, head) {} SELECT 'i' || (10000 + i), 9 FROM n;
+         INSERT INTO readside.heads (instance_id, aggregate_type, head) SELECT instance_id, 'user', 9 FROM readside.instances;
+         INSERT INTO readside.projections (name, version, definition, live, phase) {}
+         SELECT 'p' || (10000 + i), 1, '{{\"events\":[[\"user\",[\"a\"]]],\"tables\":[]}}', true, 'live' FROM n;
+         INSERT INTO readside.projection_states (instance_id, projection, version, position, store)
+         SELECT instance_id, name, 1, 9, (SELECT store_id FROM readside.store) FROM readside.instances, readside.projections;",
+        numbers(INSTANCES),
+        numbers(BUILDS)
+    ));
+}
+
+/// What all builds show: how many instances lag, by how many positions in all, and how many are counted.
+fn shown(status: &Status) -> (u64, i64, u64) {
+    let of = |one: &ProjectionStatus| (one.lagging_instances, one.lag_events, one.instances);
+    let first = of(&status.projections[0]);
+    assert!(status.projections.iter().all(|one| of(one) == first), "all builds get on alike");
+    first
+}
+
+// Contract: S3: one look costs the same at any size, and tells how old its counts are.
+both!(a_look_reads_some_instances_and_remembers_the_others);
+fn a_look_reads_some_instances_and_remembers_the_others<P: Place>(place: &P) {
+    fill(place);
+    let (store, mut survey) = (place.open(), Survey::default());
+    let count = INSTANCES as u64;
+    let first = store.look(false, &mut survey).unwrap();
+    assert_eq!((first.projections.len(), shown(&first)), (BUILDS, (0, 0, count)));
+    assert_eq!(first.counted_from, first.at, "the first look reads everything");
+    place.sql("UPDATE readside.heads SET head = 12 WHERE instance_id IN ('i10001', 'i11000')");
+    let held = "INSERT INTO readside.held_events SELECT instance_id, projection, version, 9, 'user', 'u', 'a', 'parked', 1, 'reducer', \
+         'text', '2026-01-01T00:00:00.000000Z', '2026-01-01T00:00:00.000000Z', '2026-01-01T00:00:00.000000Z' \
+         FROM readside.projection_states WHERE instance_id IN ('i10001', 'i11000')";
+    place.sql(held);
+    let second = store.look(false, &mut survey).unwrap();
+    assert_eq!((shown(&second), second.projections[7].parked), ((1, 3, count), 1), "the last part was not due");
+    assert_eq!(second.counted_from, first.at);
+    let third = store.look(false, &mut survey).unwrap();
+    assert_eq!((shown(&third), third.projections[7].parked), ((2, 6, count), 2));
+    assert_eq!(third.counted_from, second.at);
+    let whole = store.status(false).unwrap();
+    assert_eq!((shown(&whole), whole.counted_from), (shown(&third), whole.at));
+    // An instance comes: it belongs to the last part.
+    place.sql("INSERT INTO readside.instances (instance_id, head) VALUES ('z', 4)");
+    place.sql("INSERT INTO readside.heads (instance_id, aggregate_type, head) VALUES ('z', 'user', 4)");
+    assert_eq!(shown(&store.look(false, &mut survey).unwrap()), (2, 6, count));
+    assert_eq!(shown(&store.look(false, &mut survey).unwrap()), (3, 10, count + 1));
+    // A build that was reset is counted anew, with all others.
+    place.sql("UPDATE readside.projection_states SET position = 0 WHERE projection = 'p10001'");
+    place.sql("UPDATE readside.projections SET resets = resets + 1 WHERE name = 'p10001'");
+    let reset = store.look(false, &mut survey).unwrap();
+    assert_eq!((reset.projections[0].lagging_instances, reset.counted_from), (count + 1, reset.at));
+    assert_eq!((reset.projections[1].lagging_instances, reset.projections[1].lag_events), (3, 10));
+}

@@ -1,0 +1,158 @@
+//! What pages and looks cost a PostgreSQL server, as its log tells. In-crate tests do the same for SQLite.
+
+use readside::inspect::{Inspect, Survey};
+use readside::postgres_driver::{Client as Driver, NoTls, SimpleQueryMessage};
+use readside::{Engine, EngineBuilder, PostgresStore};
+use std::time::Duration;
+
+use crate::common::server::Server;
+use crate::common::{LONG, eventually};
+use crate::{Client, config, count, counts, options, served};
+
+/// Pages with their twins. An examination and an explanation are made by other threads, with deadlines of their own.
+const PATHS: [&str; 9] = [
+    "/",
+    "/failures",
+    "/failures?projection=p0",
+    "/failure?projection=p0&instance=i0&position=2",
+    "/instances",
+    "/instance?instance=i0",
+    "/activity",
+    "/lineage",
+    "/projection?projection=p0",
+];
+
+fn driver(server: &Server) -> Driver {
+    Driver::connect(&server.url(), NoTls).unwrap()
+}
+
+/// The statements that the server ran since its log had this length, each with the line of its parameters.
+fn ran(server: &Server, since: usize) -> Vec<String> {
+    let log = server.log();
+    let lines: Vec<&str> = log.get(since..).unwrap().lines().collect();
+    let is_one = |line: &str| line.contains("LOG:  execute ") || line.contains("LOG:  statement: ");
+    let found = lines.iter().enumerate().filter(|(_, line)| is_one(line));
+    found.map(|(at, line)| format!("{line}\n{}", lines.get(at + 1).unwrap_or(&""))).collect()
+}
+
+/// A server that writes all statements into its log.
+fn telling() -> Server {
+    let server = Server::start();
+    driver(&server).batch_execute("ALTER SYSTEM SET log_statement = 'all'").unwrap();
+    driver(&server).batch_execute("SELECT pg_reload_conf()").unwrap();
+    // Whoever connects after a logged statement is told, too.
+    eventually("the log", || {
+        driver(&server).batch_execute("SELECT 'a mark'").unwrap();
+        server.log().contains("a mark")
+    });
+    server
+}
+
+/// A number of statements for each page and twin, and that of a look, with so many projections and instances. In each
+/// of their pairs an event has failed.
+fn costs(projections: usize, instances: usize) -> Vec<(String, usize)> {
+    let server = telling();
+    let store = PostgresStore::connect(&server.url()).unwrap();
+    let builder = (0..projections).map(|number| counts(&format!("p{number}"), 1));
+    let engine = builder.fold(Engine::builder(store.clone()).config(config()), EngineBuilder::projection);
+    let engine = engine.start().unwrap();
+    let events = |number: usize| ["good", "bad"].map(|thing| count(&format!("i{number}"), thing));
+    engine.push(&(0..instances).flat_map(events).collect::<Vec<_>>()).unwrap();
+    let failures = projections as u64 * instances as u64;
+    let parked = || store.status(false).unwrap().projections.iter().map(|one| one.parked).sum::<u64>();
+    eventually("the failures", || parked() == failures);
+    engine.shutdown(LONG).unwrap();
+    // One look at the beginning, and none while pages are shown.
+    let (_served, client) = served(&engine, options().every(Duration::from_mins(5)));
+    let of = |client: Client, path: &str| {
+        let answer = client.get(path);
+        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+    };
+    let mut found = Vec::new();
+    for path in PATHS {
+        let (name, query) =
+            path.split_once('?').map_or((path, String::new()), |(name, query)| (name, format!("?{query}")));
+        let twin = if name == "/" { "/index.json".to_owned() } else { format!("{name}.json{query}") };
+        for path in [path.to_owned(), twin] {
+            // The first one opens connections.
+            of(client, &path);
+            let since = server.log().len();
+            of(client, &path);
+            found.push((path, ran(&server, since).len()));
+        }
+    }
+    let mut survey = Survey::default();
+    for _ in 0..2 {
+        let since = server.log().len();
+        store.look(false, &mut survey).unwrap();
+        found.push(("a look".to_owned(), ran(&server, since).len()));
+    }
+    found
+}
+
+// Contract: S3: pages and looks run no more statements for many projections, instances and failures than for few.
+#[test]
+fn a_page_asks_no_more_where_there_is_more() {
+    let (few, many) = (costs(3, 5), costs(30, 50));
+    assert_eq!(few, many);
+    assert!(few.iter().all(|(path, count)| *count <= if path == "a look" { 20 } else { 12 }), "{few:?}");
+    assert_eq!(
+        few.iter().filter(|(path, count)| path == "a look" && *count > 5).count(),
+        2,
+        "they are counted: {few:?}"
+    );
+}
+
+/// The statement that counts the pairs of a part, as the server ran it, with its parameters in their places.
+fn census(server: &Server, since: usize) -> Vec<String> {
+    let ran = ran(server, since);
+    let found = ran.iter().filter(|one| one.contains("hs AS MATERIALIZED") && one.contains("p AS MATERIALIZED"));
+    let put = |one: &String| {
+        let (line, parameters) = one.split_once('\n').unwrap();
+        let mut text = line[line.find("WITH ").unwrap()..].to_owned();
+        let values = parameters.split_once("$1 = ").unwrap().1;
+        let values: Vec<&str> = values.split(", $").collect();
+        for (at, value) in values.iter().enumerate().rev() {
+            let value = value.split_once(" = ").map_or(*value, |(_, value)| value);
+            text = text.replace(&format!("${}", at + 1), value);
+        }
+        text
+    };
+    found.map(put).collect()
+}
+
+// Contract: S3: a part of the instances is found by the index, and its states are not sorted.
+#[test]
+fn a_part_of_the_instances_is_found_by_an_index() {
+    let server = telling();
+    let store = PostgresStore::connect(&server.url()).unwrap();
+    store.setup().unwrap();
+    let fill = "INSERT INTO readside.instances (instance_id, head) SELECT 'i' || (10000 + i), 9 FROM generate_series(1, 1000) i;
+        INSERT INTO readside.heads SELECT instance_id, 'user', 9 FROM readside.instances;
+        INSERT INTO readside.projections (name, version, definition, live, phase) SELECT 'p' || (10000 + i), 1,
+          '{\"events\":[[\"user\",[\"a\"]]],\"tables\":[]}', true, 'live' FROM generate_series(1, 600) i;
+        INSERT INTO readside.projection_states (instance_id, projection, version, position, store)
+        SELECT instance_id, name, 1, 9, (SELECT store_id FROM readside.store) FROM readside.instances, readside.projections;
+        ANALYZE;";
+    driver(&server).batch_execute(fill).unwrap();
+    let since = server.log().len();
+    assert_eq!(store.status(false).unwrap().projections[0].instances, 1000);
+    let parts = census(&server, since);
+    assert_eq!(parts.len(), 7, "600,000 pairs and the end");
+    let mut explain = driver(&server);
+    let settings = "SET jit = off; SET enable_nestloop = off; SET work_mem = '32MB'";
+    explain.batch_execute(settings).unwrap();
+    let rows = explain.simple_query(&format!("EXPLAIN (COSTS off) {}", parts[2])).unwrap();
+    let line = |message: &SimpleQueryMessage| match message {
+        SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+        _ => None,
+    };
+    let plan: Vec<String> = rows.iter().filter_map(line).collect();
+    let whole = plan.join("\n");
+    assert!(plan.iter().any(|line| line.contains("projection_states_pkey")), "{whole}");
+    assert!(!plan.iter().any(|line| line.contains("Seq Scan on projection_states")), "{whole}");
+    // Only what lags is sorted, to find what has not moved for longest.
+    let of_all = plan.iter().position(|line| line.contains("Group Key: p.number, p.owner")).expect(&whole);
+    let of_lag = plan.iter().position(|line| line.contains("*SELECT* 3")).expect(&whole);
+    assert!(of_all < of_lag && !plan[..of_lag].iter().any(|line| line.contains("Sort")), "{whole}");
+}
