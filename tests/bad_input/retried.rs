@@ -51,7 +51,7 @@ fn a_serialization_failure_or_a_deadlock_is_tried_again() {
                 other => panic!("{case}: {other:?}"),
             }
             assert_eq!(tries(&store), RETRIES + 1, "{case}");
-            assert_eq!(positions(&store, "a"), Vec::from_iter(1..=stored), "{case}");
+            assert_eq!(positions(&store, "a"), (1..=stored).collect::<Vec<_>>(), "{case}");
         }
     }
 }
