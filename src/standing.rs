@@ -14,6 +14,9 @@ use crate::state::ProjectionKey;
 /// A projection that lags and has moved no checkpoint for this long is stuck, even if no process says why.
 pub(crate) const STILL: Duration = Duration::from_mins(1);
 
+/// An engine that began less than this ago need not have moved anything yet.
+const BEGINNING: Duration = Duration::from_secs(10);
+
 /// What a store knows about the progress of a build, in addition to lag and failures.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
@@ -29,6 +32,8 @@ pub struct Standing {
     pub succeeded: bool,
     /// Living processes that run it.
     pub members: u64,
+    /// Since when the first of them is on record. `None` when that is not known.
+    pub running_since: Option<SystemTime>,
     /// If no living process runs it: the name of the one that was last expected to live, and until when, if that is on
     /// record.
     pub last_member: Option<(String, SystemTime)>,
@@ -164,7 +169,8 @@ fn of_lag(standing: &Standing, figures: Figures, others: &[Standstill]) -> Vec<S
     }
     let waits = figures.failing + figures.stopped + standing.paused_instances;
     let is_explained = others.iter().any(|one| one.kind.is_stop() || (one.kind == K::Paused && one.instance.is_none()));
-    if is_late(figures) && !has_moved(standing) && standing.members > 0 && figures.lagging > waits && !is_explained {
+    let is_idle = !has_moved(standing) && standing.members > 0 && !has_just_begun(standing);
+    if is_late(figures) && is_idle && figures.lagging > waits && !is_explained {
         let reason = "it is behind, and no checkpoint of it has moved for a minute";
         found.push(Standstill::new(K::Unmoved, reason).since(standing.moved_at));
     }
@@ -192,6 +198,12 @@ fn has_moved(standing: &Standing) -> bool {
     standing
         .moved_at
         .is_some_and(|moved| standing.at.duration_since(moved).is_ok_and(|age| age <= STILL) || moved > standing.at)
+}
+
+/// True when the first process that runs it began a moment ago: it has not had the time to move anything. A process that
+/// was killed stays on record for longer than that, so one that dies again and again is not taken for a new one.
+fn has_just_begun(standing: &Standing) -> bool {
+    standing.running_since.is_some_and(|since| standing.at.duration_since(since).is_ok_and(|age| age <= BEGINNING))
 }
 
 fn motion(standing: &Standing, figures: Figures, standstills: &[Standstill]) -> Verdict {
@@ -243,6 +255,7 @@ mod tests {
             phase: Phase::Live,
             succeeded: true,
             members: 1,
+            running_since: None,
             last_member: None,
             paused_instances: 0,
             standstills: Vec::new(),
@@ -268,6 +281,12 @@ mod tests {
         assert_eq!(verdict(&standing(Some(5)), behind(3, 9000)), (Verdict::Moving, None));
         assert_eq!(verdict(&standing(Some(61)), behind(3, 61)), (Verdict::Stuck, Some(K::Unmoved)));
         assert_eq!(verdict(&standing(None), behind(3, 61)), (Verdict::Stuck, Some(K::Unmoved)));
+        let begun = |ago| Standing {
+            running_since: Some(standing(None).at - Duration::from_secs(ago)),
+            ..standing(Some(9000))
+        };
+        assert_eq!(verdict(&begun(9), behind(3, 9000)), (Verdict::Behind, None), "an engine began a moment ago");
+        assert_eq!(verdict(&begun(11), behind(3, 9000)), (Verdict::Stuck, Some(K::Unmoved)));
         let nobody = Standing { members: 0, ..standing(Some(5)) };
         assert_eq!(verdict(&nobody, none), (Verdict::Idle, None));
         assert_eq!(verdict(&nobody, behind(1, 5)), (Verdict::Behind, Some(K::NoEngine)), "nobody moves it any more");

@@ -10,7 +10,7 @@ use crate::sql::Dialect;
 use crate::value::{Value, to_micros};
 
 /// A lease that ends more than this many lease lengths ahead is ignored: only a wrong clock writes one.
-const FAR: u32 = 4;
+pub(super) const FAR: u32 = 4;
 
 /// A statement while it is built, with its parameters.
 pub(super) struct Sql {

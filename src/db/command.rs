@@ -5,6 +5,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::clause::Sql;
+use super::member::is_alive;
 use super::{Conn, Row, row};
 use crate::command::{AdminCommand, CommandRecord, CommandState, NewCommand};
 use crate::error::{StoreError, StoreErrorKind};
@@ -322,17 +323,18 @@ pub(super) fn forget_rows(conn: &mut dyn Conn, age: Duration) -> Result<(), Stor
 /// Processes whose heartbeat has not expired.
 pub(super) fn members(conn: &mut dyn Conn) -> Result<Vec<Member>, StoreError> {
     let table = conn.dialect().table("members");
-    let mut sql = Sql::new(conn)?;
-    let now = sql.now();
-    let text = format!("SELECT process, name, projections FROM {table} WHERE alive_until > {now} ORDER BY process");
-    conn.query(&text, &sql.params)?
-        .iter()
-        .map(|found| {
-            Ok(Member {
+    let now = conn.now()?;
+    let text = format!("SELECT process, name, projections, alive_until, announced_at FROM {table} ORDER BY process");
+    let found = conn.query(&text, &[])?;
+    let mut members = Vec::with_capacity(found.len());
+    for found in &found {
+        if is_alive(found, 3, 4, now)? {
+            members.push(Member {
                 process: row::uuid(found, 0)?.unwrap_or_default(),
                 name: row::text(found, 1)?.to_owned(),
                 projections: serde_json::from_str(row::text(found, 2)?).map_err(corrupt)?,
-            })
-        })
-        .collect()
+            });
+        }
+    }
+    Ok(members)
 }

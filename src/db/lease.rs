@@ -219,10 +219,11 @@ pub(crate) fn heartbeat(
     let projections = serde_json::to_string(&member.projections).map_err(failed)?;
     let mut sql = Sql::new(conn)?;
     let (me, name) = (sql.bind(member.process), sql.bind(member.name.as_str()));
-    let (projections, until) = (sql.bind(projections), sql.after(time_to_live));
+    let (projections, until, now) = (sql.bind(projections), sql.after(time_to_live), sql.now());
     let text = format!(
-        "INSERT INTO {table} (process, name, projections, alive_until) VALUES ({me}, {name}, {projections}, {until}) \
-         ON CONFLICT (process) DO UPDATE SET alive_until = excluded.alive_until"
+        "INSERT INTO {table} (process, name, projections, alive_until, since, announced_at) \
+         VALUES ({me}, {name}, {projections}, {until}, {now}, {now}) \
+         ON CONFLICT (process) DO UPDATE SET alive_until = excluded.alive_until, announced_at = excluded.announced_at"
     );
     conn.execute(&text, &sql.params)?;
     let mut sql = Sql::new(conn)?;

@@ -143,7 +143,8 @@ pub(super) fn standing(build: &Build, states: &States, notes: &[Noted], known: &
     let runs = |member: &&MemberStatus| {
         member.projections.iter().any(|(of, version)| of == name && *version == build.key.version)
     };
-    let members = known.members.iter().filter(runs).filter(|member| member.alive).count() as u64;
+    let living = || known.members.iter().filter(runs).filter(|member| member.alive);
+    let members = living().count() as u64;
     let last = known.members.iter().filter(runs).max_by_key(|member| member.alive_until).filter(|_| members == 0);
     // The build is halted for good, or tried again at growing intervals. The engine that succeeds clears the trouble.
     let waits = build.phase == Phase::Halted || (build.trouble.is_some() && !build.is_refused());
@@ -188,6 +189,7 @@ pub(super) fn standing(build: &Build, states: &States, notes: &[Noted], known: &
         phase: build.phase,
         succeeded: build.succeeded,
         members,
+        running_since: living().filter_map(|member| member.since).min(),
         last_member: last.map(|member| (member.name.clone(), member.alive_until)),
         paused_instances,
         standstills,

@@ -152,8 +152,11 @@ pub struct MemberStatus {
     /// Until when other processes consider it alive.
     #[serde(serialize_with = "crate::clock::rfc3339::serialize")]
     pub alive_until: SystemTime,
-    /// True until then.
+    /// True until then. A time that lies too far ahead does not count: a process whose clock was ahead has died.
     pub alive: bool,
+    /// Since when it is on record, by its own clock. `None` for a process of an earlier build.
+    #[serde(serialize_with = "crate::clock::rfc3339::optional::serialize")]
+    pub since: Option<SystemTime>,
     /// Why it does not hear of pushes of other processes at once, as it last said; its ticks find them instead. `None`
     /// while it hears ([`Health::deaf`](crate::health::Health::deaf)).
     pub deaf: Option<String>,

@@ -133,6 +133,7 @@ fn unknown(runner: &Runner) -> Standing {
         phase: if runner.state().is_background { Phase::Building } else { Phase::Live },
         succeeded: runner.state().has_succeeded,
         members: 1,
+        running_since: None,
         last_member: None,
         paused_instances: 0,
         standstills: Vec::new(),
