@@ -128,7 +128,6 @@ impl StoreError {
     }
 
     /// The cause alone, for a text that says itself what was being done and what helps.
-    #[cfg_attr(not(any(feature = "sqlite", feature = "postgres")), expect(dead_code, reason = "for backends"))]
     pub(crate) fn cause(&self) -> String {
         self.source().map_or_else(|| super::chain(self), super::chain)
     }

@@ -13,7 +13,6 @@ pub use finding::{Finding, Severity};
 pub(crate) use format::bytes;
 pub use status::{ActiveLease, LeaseQuery, MemberStatus, Mismatch, Paused, ProjectionStatus, Status};
 pub use survey::Survey;
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(crate) use survey::{Asked, Counts, Leased, Part};
 pub use views::{
     Activity, ActivityKind, FailureGroup, FailureGroups, InstanceCheckpoint, InstanceHead, InstanceLag, Lineage,
