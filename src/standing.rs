@@ -203,7 +203,11 @@ fn has_moved(standing: &Standing) -> bool {
 /// True when the first process that runs it began a moment ago: it has not had the time to move anything. A process that
 /// was killed stays on record for longer than that, so one that dies again and again is not taken for a new one.
 fn has_just_begun(standing: &Standing) -> bool {
-    standing.running_since.is_some_and(|since| standing.at.duration_since(since).is_ok_and(|age| age <= BEGINNING))
+    standing.running_since.is_some_and(|since| match standing.at.duration_since(since) {
+        Ok(age) => age <= BEGINNING,
+        // It began after the counts that this is about.
+        Err(later) => later.duration() <= STILL,
+    })
 }
 
 fn motion(standing: &Standing, figures: Figures, standstills: &[Standstill]) -> Verdict {
@@ -287,6 +291,10 @@ mod tests {
         };
         assert_eq!(verdict(&begun(9), behind(3, 9000)), (Verdict::Behind, None), "an engine began a moment ago");
         assert_eq!(verdict(&begun(11), behind(3, 9000)), (Verdict::Stuck, Some(K::Unmoved)));
+        let later =
+            |by| Standing { running_since: Some(standing(None).at + Duration::from_secs(by)), ..standing(Some(9000)) };
+        assert_eq!(verdict(&later(60), behind(3, 9000)), (Verdict::Behind, None), "after what was counted");
+        assert_eq!(verdict(&later(61), behind(3, 9000)), (Verdict::Stuck, Some(K::Unmoved)), "by a wrong clock");
         let nobody = Standing { members: 0, ..standing(Some(5)) };
         assert_eq!(verdict(&nobody, none), (Verdict::Idle, None));
         assert_eq!(verdict(&nobody, behind(1, 5)), (Verdict::Behind, Some(K::NoEngine)), "nobody moves it any more");

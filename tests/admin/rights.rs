@@ -324,7 +324,10 @@ fn every_table_of_the_engine_is_granted_or_left_out_on_purpose() {
     );
     let left: Vec<&String> =
         tables.iter().filter(|name| !sql.contains(&format!(" ON TABLE \"readside\".\"{name}\" TO "))).collect();
-    assert_eq!(left, ["operations"], "what redacting, removing and archiving leave is their owner's");
+    assert!(left.is_empty(), "{left:?}");
+    // What redacting, removing and archiving leave is their owner's; `doctor` reads it.
+    let read = "GRANT SELECT ON TABLE \"readside\".\"operations\" TO ";
+    assert!(sql.contains(read), "{sql}");
     assert!(
         !sql.contains("UPDATE ON TABLE \"readside\".\"events\"")
             && !sql.contains("DELETE ON TABLE \"readside\".\"events\"")

@@ -187,6 +187,9 @@ fn stuck_and_behind_but_moving_differ_in_one_call() {
         assert_eq!(place.run(&["status", "--max-lag", "1h"]).code, 3);
         let still = "UPDATE readside.projection_states SET moved_at = '2020-01-01T00:00:00.000000Z'";
         execute(place, &in_tables(place, still));
+        let began = "UPDATE readside.members SET since = '2020-01-01T00:00:00.000000Z'";
+        assert_eq!(place.run(&["status"]).code, 0, "its engine began a moment ago");
+        execute(place, &in_tables(place, began));
         for args in [vec!["status"], vec!["status", "--max-lag", "1h"], vec!["status", "users", "--json"]] {
             assert_eq!(place.run(&args).code, 4, "{args:?}");
         }
