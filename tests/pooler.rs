@@ -117,7 +117,7 @@ fn an_engine_that_hears_nothing_finds_it_out_and_looks_more_often() {
     let warnings = WARNINGS.0.lock().unwrap();
     let told: Vec<_> = warnings.iter().filter(|text| text.contains("ticks find the pushes")).collect();
     assert_eq!(told.len(), 1, "{told:?}");
-    assert!(told[0].ends_with("meanwhile, every 1 s"), "{told:?}");
+    assert!(told[0].ends_with("meanwhile, ticks find the pushes of other processes, every 1 s"), "{told:?}");
 }
 
 // Contract: A7, L7, L11: if the session is its own, only a message that does not arrive shows that it hears nothing.

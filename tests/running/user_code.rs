@@ -180,9 +180,7 @@ pub(crate) fn a_trigger_outlives_whatever_user_code_does<P: Place>(place: &P) {
 /// The answers that a reducer got when it called an engine.
 fn calls(engine: &Engine, event: &Event) -> Vec<String> {
     let (instance, position) = (event.instance(), event.position());
-    let inside = |named: bool, text: String| {
-        format!("{named} {}", text.contains("the reducer itself") || text.contains("that reducer itself"))
-    };
+    let inside = |named: bool, text: String| format!("{named} {}", text.contains("it could wait for itself"));
     let trigger = engine.trigger("counts", &[instance]).unwrap_err();
     let wait = engine.await_position("counts", instance, position, LONG).unwrap_err();
     let read = engine.await_pushed("counts", std::slice::from_ref(event), LONG).unwrap_err();
