@@ -28,7 +28,7 @@ const PARTS: usize = 3;
 ///     assert!(status.counted_from <= status.at);
 /// }
 /// # }
-/// # Ok::<(), readside::error::StoreError>(())
+/// # Ok::<(), readside::Error>(())
 /// ```
 #[derive(Debug, Default)]
 pub struct Survey {
