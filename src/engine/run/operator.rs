@@ -193,15 +193,22 @@ impl Operator {
         if let Err(error) = self.look(shared.stores.models.commands()) {
             log::warn!("{}; commands wait for the next look", chain(&error));
         }
+        if !self.hears() && !shared.stop.is_set() {
+            shared.look_at_fleet();
+        }
         let _ = self.now.recv_timeout(self.pause());
     }
 
     fn pause(&self) -> Duration {
         let lease = self.shared.config.lease;
-        let hears = self.shared.stores.is_one_store && self.shared.fleet.deaf.lock().is_none();
-        let unheard = if hears { LONGEST } else { UNHEARD };
+        let unheard = if self.hears() { LONGEST } else { UNHEARD };
         let pause = self.shared.config.requeue_every.clamp(UNHEARD, LONGEST).min(unheard);
         if self.running.is_empty() { pause } else { pause.min(lease / 3) }
+    }
+
+    /// True if news of commands, and of processes that come or go, arrive by themselves.
+    fn hears(&self) -> bool {
+        self.shared.stores.is_one_store && self.shared.fleet.deaf.lock().is_none()
     }
 
     fn look(&mut self, commands: &dyn CommandStore) -> Result<(), StoreError> {
