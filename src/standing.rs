@@ -200,7 +200,7 @@ fn has_moved(standing: &Standing) -> bool {
         .is_some_and(|moved| standing.at.duration_since(moved).is_ok_and(|age| age <= STILL) || moved > standing.at)
 }
 
-/// True when the first process that runs it began a moment ago: it has not had the time to move anything. A process that
+/// True when the first process that runs it began a moment ago. It had no time to move anything yet. A process that
 /// was killed stays on record for longer than that, so one that dies again and again is not taken for a new one.
 fn has_just_begun(standing: &Standing) -> bool {
     standing.running_since.is_some_and(|since| match standing.at.duration_since(since) {

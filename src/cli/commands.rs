@@ -87,7 +87,7 @@ fn print(session: &mut Session<'_>, commands: &[CommandRecord]) -> Outcome {
     Ok(Ended::Fine)
 }
 
-/// The outcome of a command in at most so many letters, or its progress.
+/// The outcome of a command, or its progress, in at most this many letters.
 pub(super) fn outcome(asked: &CommandRecord, letters: usize) -> String {
     if let Some(words) = asked.answer.as_ref().and_then(said) {
         return short(&words, letters);

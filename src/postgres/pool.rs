@@ -267,7 +267,8 @@ impl Pool {
         if self.endings.meets(dialed.primary) {
             era = self.endings.era();
             log::warn!(
-                "{} leads to another server than before, or to another timeline of it; connections to the former are given up",
+                "{} leads to another server than before, or to another timeline of it; \
+                 this process gives up its connections to the former; if both take writes, stop one",
                 self.address
             );
         }

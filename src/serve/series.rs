@@ -150,7 +150,7 @@ impl Series {
     }
 }
 
-/// Every nth point with the last one, at most so many of them; two at least.
+/// Every nth point and the last one: at most `most` points, where two is the least that it can be.
 pub(crate) fn thinned(points: &[Point], most: usize) -> Vec<Point> {
     let step = if points.len() > most { points.len().div_ceil(most.saturating_sub(1).max(1)) } else { 1 };
     let mut few: Vec<Point> = points.iter().step_by(step).copied().collect();

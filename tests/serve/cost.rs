@@ -48,8 +48,8 @@ fn telling() -> Server {
     server
 }
 
-/// A number of statements for each page and twin, and that of a look, with so many projections and instances. In each
-/// of their pairs an event has failed.
+/// The number of statements of each page, of its JSON twin and of a look, with this many projections and instances. In
+/// each pair of a projection and an instance an event has failed.
 fn costs(projections: usize, instances: usize) -> Vec<(String, usize)> {
     let server = telling();
     let store = PostgresStore::connect(&server.url()).unwrap();

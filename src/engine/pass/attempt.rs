@@ -97,7 +97,7 @@ impl Pass {
     fn log_retry(&self, work: &Work) {
         let (name, instance, position) = (self.projection.name(), &work.instance, work.position());
         match &work.status {
-            // Trouble that lasts stops the instance, and whoever hears of the stop tells it once.
+            // Trouble that lasts stops the instance. The stop is logged once.
             Status::Trouble(error) => log::debug!(
                 "projection {name:?}, instance {instance:?}: {}; trying again at position {position}",
                 crate::error::chain(error)

@@ -1,4 +1,5 @@
--- Nothing changes here: a role that pushes may make no index, so that those of ids stay.
+-- The indexes of event ids stay, unlike in SQLite: a role that imports may make none.
+
 -- Why a process does not hear of pushes of other processes at once; NULL while it hears.
 ALTER TABLE readside.members ADD COLUMN deaf text;
 -- Each transaction on an instance that holds events asks which of them holds the whole instance up. Few do.

@@ -38,7 +38,7 @@ fn shown(store: &SqliteStore) -> (Pages, Shown) {
 }
 
 fn answer(pages: &Pages, shown: &Shown, path: &str, query: &str) -> String {
-    // What was found for a picture is shown again, so each answer is about a picture of its own.
+    // A page shows again what was found for the same picture. So each page here gets a new picture.
     let picture = shown.picture.as_deref().unwrap();
     let picture =
         Picture { status: picture.status.clone(), commands: Vec::new(), taken: Instant::now(), took: Duration::ZERO };
