@@ -197,8 +197,8 @@ fn written(form: usize, password: &str) -> String {
 
 /// Makes one slip: a letter is left out, doubled, changed in case, or replaced. The mark stays.
 ///
-/// If the password has an @, the @ that ends it stays too. Without it the string names another host, and nobody can
-/// tell that it was meant otherwise.
+/// If the password has an @ or a comma, the @ that ends it stays too. Without it the string names another host, and
+/// nobody can tell that it was meant otherwise.
 fn slipped(text: &str, at: usize, kind: usize) -> String {
     let mut letters: Vec<char> = text.chars().collect();
     let mark: Vec<char> = MARK.chars().collect();
@@ -207,7 +207,8 @@ fn slipped(text: &str, at: usize, kind: usize) -> String {
     if marks.iter().any(|mark| (*mark..mark + MARK.len()).contains(&at)) {
         return text.to_owned();
     }
-    let ends = letters.iter().filter(|letter| **letter == '@').count() > 1 && letters[at] == '@';
+    let names_a_host = letters[at + 1..].contains(&'@') || letters[..at].contains(&'@') || letters[..at].contains(&',');
+    let ends = letters[at] == '@' && names_a_host;
     if ends && matches!(kind, 0 | 5) {
         return text.to_owned();
     }
