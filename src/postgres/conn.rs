@@ -85,8 +85,7 @@ impl<C: GenericClient> Conn for Session<'_, C> {
     }
 
     fn index_ids(&mut self) -> Result<(), StoreError> {
-        // The schema has these indexes: a role that imports may make none.
-        Ok(())
+        push::index_ids(self)
     }
 
     fn append(&mut self, append: &Append<'_>) -> Result<(), StoreError> {

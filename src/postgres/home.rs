@@ -11,7 +11,7 @@ use crate::sql::quote;
 pub(super) const USUAL: &str = "readside";
 
 /// The relations of the engine that SQL names in that schema.
-const RELATIONS: [&str; 19] = [
+const RELATIONS: [&str; 20] = [
     "all_events",
     "commands",
     "database_id",
@@ -19,6 +19,7 @@ const RELATIONS: [&str; 19] = [
     "events_archive",
     "heads",
     "held_events",
+    "index_ids",
     "instances",
     "interventions",
     "members",

@@ -45,6 +45,35 @@ fn get<'r, T: FromSql<'r>>(row: &'r postgres::Row, at: usize) -> Result<T, Store
     row.try_get(at).map_err(|error| error::store("reading a counter", &error))
 }
 
+/// True if both tables of events have an index that begins with the id, and how long a statement may take now.
+const INDEXED: &str = "SELECT count(DISTINCT i.indrelid) = 2, current_setting('statement_timeout') \
+     FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indrelid \
+     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+     JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0] \
+     WHERE n.nspname = $1 AND c.relname IN ('events', 'events_archive') AND a.attname = 'event_id' \
+       AND i.indisvalid AND i.indpred IS NULL";
+
+/// How long the database may take to make the indexes.
+const LONGEST_INDEXING: &str = "1h";
+
+/// The indexes of event ids. They cost each push, so a database has them from its first import on. An operator may
+/// have made them beforehand, under any name.
+pub(super) fn index_ids<C: GenericClient>(session: &mut Session<'_, C>) -> Result<(), StoreError> {
+    let doing = "making the indexes of event ids";
+    let home = session.home.name();
+    let rows = session.rows(INDEXED, &[(&home, Type::TEXT)], doing)?;
+    let Some(found) = rows.first() else { return Ok(()) };
+    if get(found, 0)? {
+        return Ok(());
+    }
+    log::info!("the first import makes the indexes of event ids; pushes wait until it has stored its first events");
+    let limit = "SELECT set_config('statement_timeout', $1, true)";
+    session.rows(limit, &[(&LONGEST_INDEXING, Type::TEXT)], doing)?;
+    session.rows("SELECT readside.index_ids()", &[], doing)?;
+    session.rows(limit, &[(&get::<&str>(found, 1)?, Type::TEXT)], doing)?;
+    Ok(())
+}
+
 pub(super) fn append<C: GenericClient>(session: &mut Session<'_, C>, append: &Append<'_>) -> Result<(), StoreError> {
     let (events, counters, heads) = (events(append), counters_of(append), heads(append));
     let mut params = Vec::new();

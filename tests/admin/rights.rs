@@ -349,6 +349,57 @@ fn script_and_grants_set_an_empty_database_up() {
     run(&role, "a");
 }
 
+// Contract: L10: an index of event ids costs each push, so the first import makes it, also as a role that owns no table.
+#[test]
+fn the_first_import_makes_the_indexes_of_event_ids() {
+    for home in ["readside", "other_home"] {
+        let place = database();
+        let options = || readside::PostgresOptions::default().schema(home.to_owned());
+        let owner = PostgresStore::connect_with(place.url(), options()).unwrap();
+        ProjectionStore::setup(&owner, &[]).unwrap();
+        let role = Role::new(&place);
+        place.sql(&owner.grant_sql(&role.name, &[]).unwrap());
+        let store = PostgresStore::connect_with(&role.url(), options()).unwrap();
+        let mut client = Client::connect(place.url(), NoTls).unwrap();
+        let mut indexes = || -> Vec<String> {
+            let sql = "SELECT tablename || ' ' || indexname FROM pg_indexes WHERE schemaname = $1 \
+                       AND indexdef LIKE '%(event_id)' ORDER BY 1";
+            client.query(sql, &[&home]).unwrap().iter().map(|row| row.get(0)).collect()
+        };
+        let pushed = store.push(&[count("a", "x", 1)]).unwrap();
+        let again = store.push_imported(&[count("a", "x", 1).id(pushed[0].id())]);
+        assert!(matches!(again, Err(PushError::IdExists { index: 0, .. })), "{again:?}");
+        assert!(indexes().is_empty(), "what is refused leaves nothing");
+        // Whoever imports first, both find it made.
+        std::thread::scope(|scope| {
+            let import = |instance: &'static str| {
+                let store = &store;
+                move || store.push_imported(&[count(instance, "x", 1).id(uuid::Uuid::from_u128(1))]).unwrap()
+            };
+            let both = ["b", "c"].map(|instance| scope.spawn(import(instance)));
+            for thread in both {
+                thread.join().unwrap();
+            }
+        });
+        assert_eq!(indexes(), ["events events_by_id", "events_archive events_archive_by_id"]);
+        store.push(&[count("a", "x", 1)]).unwrap();
+    }
+}
+
+// Contract: L10: an operator of a large store makes the index beforehand, without a wait for pushes.
+#[test]
+fn indexes_of_event_ids_that_are_there_suffice() {
+    let place = database();
+    let owner = place.open();
+    ProjectionStore::setup(&owner, &[]).unwrap();
+    place.sql("CREATE INDEX mine ON readside.events (event_id)");
+    place.sql("CREATE INDEX its ON readside.events_archive (event_id)");
+    owner.push_imported(&[count("a", "x", 1).id(uuid::Uuid::from_u128(1))]).unwrap();
+    let mut client = Client::connect(place.url(), NoTls).unwrap();
+    let made = client.query("SELECT 1 FROM pg_indexes WHERE indexname LIKE 'events%by_id'", &[]).unwrap();
+    assert!(made.is_empty());
+}
+
 #[test]
 fn a_role_that_cannot_be_is_refused() {
     let place = database();
