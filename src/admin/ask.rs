@@ -9,6 +9,7 @@ use super::handle::Admin;
 use super::own_engine::{site, unknown};
 use crate::builds::Build;
 use crate::command::{AdminCommand, CommandRecord, NewCommand};
+use crate::engine::Control;
 use crate::error::{OperateError, Unanswered, chain};
 use crate::failure::By;
 use crate::lease::Member;

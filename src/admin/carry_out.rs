@@ -1,46 +1,17 @@
 //! How an engine carries out a command that it has taken.
 
-use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::context::{Context, Control, answer};
+use super::context::{Context, answer};
 use super::{rebuild, rebuild_instance, switch};
 use crate::command::AdminCommand;
 use crate::engine::{CommandHandler, Task};
-use crate::error::{OperateError, StoreError};
+use crate::error::OperateError;
 use crate::failure::By;
-use crate::lease::Pause;
 
 /// Carries out commands in an engine.
 #[derive(Debug)]
 pub(super) struct AdminHandler;
-
-impl Control for Task {
-    fn report(&self, progress: &serde_json::Value) {
-        Task::report(self, progress);
-    }
-
-    fn may_go_on(&self) -> bool {
-        Task::may_go_on(self)
-    }
-
-    fn wait(&self, time: Duration) -> bool {
-        Task::wait(self, time)
-    }
-
-    fn announce(&self) {
-        Task::announce(self);
-    }
-
-    fn switched(&self, projection: &str, version: u32) {
-        Task::switched(self, projection, version);
-    }
-
-    fn pauses(&self) -> Result<HashSet<Pause>, StoreError> {
-        Task::pauses(self)
-    }
-}
 
 impl CommandHandler for AdminHandler {
     fn carry_out(&self, task: &Task) -> Result<serde_json::Value, OperateError> {

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use super::context::{Context, Control, PAGE, answer};
+use super::context::{Context, PAGE, answer};
 use super::pace::Pace;
 use super::target::{Target, check};
 use super::tries::{LOOK_AGAIN, insist};
 use crate::builds::{Comparison, LaggingInstance, Step};
+use crate::engine::Control;
 use crate::error::OperateError;
 use crate::query::{Cursor, ReadRequest};
 use crate::state::ProjectionKey;

@@ -1,12 +1,10 @@
 //! What an operation works on: a projection with its code, and the databases it lives in.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::builds::{Build, Phase};
 use crate::engine::{Astray, HandlerConfig, Hook, NEXT, ProjectionHandler, Reducing, Stop, astray};
 use crate::error::{Error, OperateError, StoreError, SwitchError};
-use crate::lease::Pause;
 use crate::projection::Projection;
 use crate::query::{Head, HeadsRequest};
 use crate::state::{ProjectionKey, State};
@@ -30,22 +28,6 @@ pub(super) struct Context<'s> {
     pub(super) reducing: Arc<Reducing>,
     /// Who hears what becomes of events that are retried.
     pub(super) hook: Hook,
-}
-
-/// How an operation reports its progress, and how it learns that it has to end.
-pub(super) trait Control {
-    /// Records the progress.
-    fn report(&self, progress: &serde_json::Value);
-    /// False when the operation has to end.
-    fn may_go_on(&self) -> bool;
-    /// Waits this long. Returns false when the operation has to end.
-    fn wait(&self, time: std::time::Duration) -> bool;
-    /// Makes all engines look at once.
-    fn announce(&self);
-    /// Says that readers see another build, of this version.
-    fn switched(&self, projection: &str, version: u32);
-    /// What is paused.
-    fn pauses(&self) -> Result<HashSet<Pause>, StoreError>;
 }
 
 impl Context<'_> {

@@ -7,11 +7,12 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use super::context::{Context, Control, lower};
+use super::context::{Context, lower};
 use super::format::{self, json};
 use super::laws::{Columns, Memory, same};
 use crate::builds::JsonRow;
 use crate::command::ExplainRequest;
+use crate::engine::Control;
 use crate::error::{Error, OperateError, StoreError, chain};
 use crate::event::Event;
 use crate::failure::{FailureQuery, FailureStatus};

@@ -4,10 +4,11 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::context::{Context, Control, PAGE, answer};
+use super::context::{Context, PAGE, answer};
 use super::pace::Pace;
 use super::tries::insist;
 use crate::builds::{BuildProgress, LeftOut, Step};
+use crate::engine::Control;
 use crate::error::{OperateError, StoreError};
 use crate::failure::{Attempt, FailureQuery, FailureStatus};
 use crate::lease::Pause;

@@ -10,14 +10,14 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::compare::compare;
-use super::context::{Context, Control, PAGE, answer};
+use super::context::{Context, PAGE, answer};
 use super::pace::{Pace, Standing};
 use super::target::{Target, check};
 use super::tries::{LOOK_AGAIN, Tries, insist, may_succeed_later};
 use super::{left_out, lost};
 use crate::builds::{Build, BuildProgress, Comparison, LaggingInstance, LeftOut, Phase, SWITCH_REFUSED, Step};
 use crate::command::{CommandRecord, RebuildOptions, Switch};
-use crate::engine::{ITSELF, astray};
+use crate::engine::{Control, ITSELF, astray};
 use crate::error::{OperateError, StoreError, StoreErrorKind, SwitchError, chain};
 use crate::plain::plain;
 use crate::state::ProjectionKey;

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::context::{Context, Control, answer, lower};
+use super::context::{Context, answer, lower};
 use super::rebuild::RebuildReport;
 use super::tries::{insist, may_succeed_later};
 use super::{left_out, lost};
 use crate::builds::{BuildProgress, LaggingInstance, Phase, Step};
-use crate::engine::ProjectionHandler;
+use crate::engine::{Control, ProjectionHandler};
 use crate::error::{OperateError, SwitchError, TriggerError, chain};
 use crate::plain::plain;
 use crate::projection::Projection;

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::context::{Context, Control, answer};
+use super::context::{Context, answer};
 use super::left_out;
 use super::pace::{Pace, Standing};
 use super::tries::{Tries, insist, may_succeed_later};
 use super::{rebuild, running};
 use crate::builds::{Build, BuildProgress, LeftOut, Phase, Step};
 use crate::command::CommandRecord;
-use crate::engine::{NEXT, in_all};
+use crate::engine::{Control, NEXT, in_all};
 use crate::error::{FailureError, OperateError, SwitchError};
 use crate::failure::{By, RetryOutcome};
 use crate::plain::several;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::context::Control;
+use crate::engine::Control;
 use crate::error::{OperateError, SetupError, StoreErrorKind, SwitchError, chain};
 
 /// The first wait between two looks, and the longest one.

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::context::{Context, Control, lower};
+use super::context::{Context, lower};
 use super::format::json;
 use crate::sealed::Sealed;
 
 use super::laws::{Check, Fault, LawReport, Model, Models};
 use crate::builds::JsonRow;
+use crate::engine::Control;
 use crate::error::{Error, OperateError, StoreError};
 use crate::failure::Action;
 use crate::projection::Projection;

@@ -35,6 +35,7 @@ pub use read::fetch::Fetched;
 pub use run::builder::{EngineBuilder, EngineStore};
 pub(crate) use run::builds::NEXT;
 pub(crate) use run::compare::compare;
+pub(crate) use run::control::Control;
 pub use run::engine::Engine;
 pub use run::health::{Health, LoopHealth, ProjectionHealth};
 pub(crate) use run::operator::{CommandHandler, Task};

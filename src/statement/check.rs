@@ -1,6 +1,8 @@
 //! What the builders refuse, and what does not fit the tables.
 
-use super::column::{Assignment, Change, Condition, LookUp, Name, Origin, Source, Test};
+use super::assignment::{Assignment, Change, LookUp};
+use super::column::{Name, Origin, Source};
+use super::condition::{Condition, Test};
 use super::data::Statement;
 use super::find::find_table;
 use super::own::OwnSql;

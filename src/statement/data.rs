@@ -1,6 +1,8 @@
 //! The statement itself.
 
-use super::column::{Assignment, Condition, Name, Source};
+use super::assignment::Assignment;
+use super::column::{Name, Source};
+use super::condition::Condition;
 use crate::error::ReduceError;
 use crate::value::Value;
 

@@ -3,19 +3,26 @@
 //! The builders return [`Reduced`], so that `?` works with them. They refuse what cannot be a statement before any SQL
 //! runs. `sql` turns statements into SQL.
 
+mod assignment;
 mod check;
 mod column;
+mod condition;
 mod data;
 mod expect;
 mod find;
 mod own;
 
-pub use column::{
-    Assignment, Condition, Name, Source, all_of, any_of, are_in, array_append, array_intersect, array_remove, contains,
-    copy_column, decrement, eq, ge, greatest, gt, increment, is_in, is_null, json_contains, le, least, look_up, lt, ne,
-    not, set, set_if, set_json, set_on_insert, source_column, source_value,
+pub use assignment::{
+    Assignment, array_append, array_intersect, array_remove, copy_column, decrement, greatest, increment, least,
+    look_up, set, set_if, set_json, set_on_insert,
 };
-pub(crate) use column::{Change, LookUp, Origin, Test};
+pub(crate) use assignment::{Change, LookUp};
+pub(crate) use column::Origin;
+pub use column::{Name, Source, source_column, source_value};
+pub(crate) use condition::Test;
+pub use condition::{
+    Condition, all_of, any_of, are_in, contains, eq, ge, gt, is_in, is_null, json_contains, le, lt, ne, not,
+};
 pub use data::{Reduced, Statement};
 pub use expect::ExpectRows;
 pub(crate) use find::find_table;

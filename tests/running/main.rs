@@ -25,6 +25,7 @@ mod common;
 mod awaiting;
 mod catch_all;
 mod crashes;
+mod first_run;
 mod history;
 mod leases;
 mod lifecycle;
@@ -36,6 +37,7 @@ mod processes;
 mod replaced;
 mod sharing;
 mod starting;
+mod unreliable;
 mod user_code;
 mod values;
 #[cfg(feature = "postgres")]

@@ -1,17 +1,13 @@
 //! Several engines on one database: Contract: A7, F6, L2, L7.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use readside::error::StoreError;
-use readside::prelude::*;
-use readside::query::{Query, SubQuery};
 use readside::store::{LeaseStore, Member, NotificationListener, Notifications, Notifier, ProjectionStore};
 use readside::subscription::PushedIn;
-use readside::testing::{Answer, Call, Faults, FaultyStore};
-use readside::{Engine, EngineStore, EventStore, HandlerConfig, NewEvent, Policy, SqliteStore, error, postgres_driver};
+use readside::{Engine, EventStore, HandlerConfig, Policy, postgres_driver};
 
+use crate::unreliable::Unreliable;
 use crate::{LONG, Place, count, counts, eager, eventually, instance, lazy, start, sum};
 
 const INSTANCES: usize = 40;
@@ -135,108 +131,6 @@ fn a_store_passes_over_its_own_news() {
     assert_eq!(heard, Notifications { instances: vec![("other".into(), "thing".into())], all: false });
 }
 
-/// A store that hears nothing, or hears everything twice through a wire that breaks. Some of its calls fail.
-#[derive(Default)]
-struct Unreliable {
-    deaf_wire: bool,
-    deaf_queue: bool,
-    /// How many records of success still have to fail.
-    unsuccessful: AtomicUsize,
-    /// How many looks at the change token there were, and how many at everything.
-    looks: (AtomicUsize, AtomicUsize),
-    /// How many requests for leases there were.
-    leases: AtomicUsize,
-    /// How many requests for the lead there were.
-    leads: AtomicUsize,
-    /// Each tick begins with a look at the change token. That look waits until this is dropped.
-    held_up: Option<crossbeam_channel::Receiver<()>>,
-    /// True if reading the pauses fails.
-    forgetful: bool,
-    /// How often the pauses were read. Each tick reads them while it compares heads with states in another database.
-    pauses: AtomicUsize,
-    /// How often the store was listened to.
-    listened: AtomicUsize,
-    /// Tells other stores that there may be news anywhere.
-    babble: OnceLock<Babble>,
-}
-
-type Babble = Box<dyn Fn() -> Result<(), StoreError> + Send + Sync>;
-
-impl Unreliable {
-    fn new(deaf_wire: bool, deaf_queue: bool) -> Self {
-        Self { deaf_wire, deaf_queue, ..Self::default() }
-    }
-
-    fn around<S: EngineStore + Clone>(self, store: S) -> (FaultyStore<S>, Arc<Self>) {
-        let (faults, babbler) = (Arc::new(self), store.clone());
-        let babble = move || babbler.announce(&Notifications { instances: Vec::new(), all: true });
-        assert!(faults.babble.set(Box::new(babble)).is_ok(), "it is around one store");
-        (FaultyStore::new(store, faults.clone()), faults)
-    }
-
-    fn looks(&self) -> usize {
-        self.looks.0.load(Ordering::SeqCst)
-    }
-
-    fn leases(&self) -> usize {
-        self.leases.load(Ordering::SeqCst)
-    }
-}
-
-fn cut_off(doing: &str) -> Result<(), StoreError> {
-    Err(StoreError::new(doing, error::StoreErrorKind::Connection, "cut off on purpose"))
-}
-
-impl Faults for Unreliable {
-    fn before(&self, call: &mut Call) -> Result<(), StoreError> {
-        match call.name {
-            "EventStore::subscribe" if self.deaf_queue => return cut_off("subscribing"),
-            "LeaseStore::acquire" => drop(self.leases.fetch_add(1, Ordering::SeqCst)),
-            "LeaseStore::lead" => drop(self.leads.fetch_add(1, Ordering::SeqCst)),
-            "LeaseStore::lagging_instances" if call.instances.is_empty() => {
-                self.looks.1.fetch_add(1, Ordering::SeqCst);
-            }
-            "LeaseStore::change_token" => {
-                self.looks.0.fetch_add(1, Ordering::SeqCst);
-                if let Some(held_up) = &self.held_up {
-                    let _ = held_up.recv_timeout(LONG);
-                }
-            }
-            "LeaseStore::succeed" => {
-                let left = |left: usize| left.checked_sub(1);
-                if self.unsuccessful.fetch_update(Ordering::SeqCst, Ordering::SeqCst, left).is_ok() {
-                    return cut_off("recording success");
-                }
-            }
-            "LeaseStore::pauses" if self.forgetful => return cut_off("reading what is paused"),
-            "LeaseStore::pauses" => drop(self.pauses.fetch_add(1, Ordering::SeqCst)),
-            "NotificationListener::listen" if !self.deaf_wire => {
-                if (self.listened.fetch_add(1, Ordering::SeqCst) + 1).is_multiple_of(5) {
-                    return cut_off("listening");
-                }
-                call.wait = call.wait.map(|wait| wait.min(Duration::from_millis(5)));
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn after(&self, call: &Call, answer: Answer<'_>) -> Result<(), StoreError> {
-        match answer {
-            Answer::Notifications(news) if self.deaf_wire => *news = Notifications::default(),
-            Answer::Notifications(news) => {
-                news.instances.extend(news.instances.clone());
-                news.all = true;
-            }
-            Answer::Done if call.name == "Notifier::announce" => {
-                return self.babble.get().expect("it is around a store")();
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-}
-
 fn run<P: Place>(place: &P, silent: bool) {
     let stores: Vec<P::Store> = (0..2).map(|_| place.open()).collect();
     let engines: Vec<Engine> = stores
@@ -341,115 +235,6 @@ pub(crate) fn a_starting_engine_knows_what_is_paused<P: Place>(place: &P) {
     let started = Engine::builder(forgetful).projection(counts("counts")).config(lazy()).start();
     let error = started.map(drop).expect_err("it cannot know what is paused");
     assert!(error.to_string().contains("reading what is paused"), "{error}");
-}
-
-// Contract: E5: the success is announced once, also if it could not be recorded at first.
-both!(a_success_that_could_not_be_recorded_is_not_announced_twice);
-pub(crate) fn a_success_that_could_not_be_recorded_is_not_announced_twice<P: Place>(place: &P) {
-    let (store, seen) = Unreliable::new(false, false).around(place.open());
-    seen.unsuccessful.store(3, Ordering::SeqCst);
-    let engine = Engine::builder(store.clone()).projection(counts("counts")).config(eager()).start().unwrap();
-    eventually("success", || engine.health().unwrap().projections[0].succeeded);
-    let query = Query::new().or(SubQuery::new().instance(""));
-    assert_eq!(store.filter(&query).unwrap().len(), 1);
-    assert_eq!(seen.unsuccessful.load(Ordering::SeqCst), 0);
-}
-
-// Contract: E5: the first run is not over while something is paused, or while another process holds it.
-both!(a_first_run_is_not_over_while_anything_has_to_wait);
-pub(crate) fn a_first_run_is_not_over_while_anything_has_to_wait<P: Place>(place: &P) {
-    let events = place.open();
-    events.setup(&[]).unwrap();
-    events.push(&[count("a", 1), count("b", 1), count("c", 1)]).unwrap();
-    for models in [place.open(), place.elsewhere()] {
-        let (models, seen) = Unreliable::new(true, true).around(models);
-        models.setup(&[&counts("counts")]).unwrap();
-        crate::pause(&models, "counts", Some("b"), true);
-        let (key, other, c) = (counts("counts").key(), uuid::Uuid::from_u128(5), ["c".into()]);
-        assert_eq!(models.acquire(&key, &c, other, eager().lease * 3).unwrap().len(), 1);
-        let builder = Engine::builder(events.clone()).models(models.clone()).projection(counts("counts"));
-        let engine = builder.config(eager()).start().unwrap();
-        let succeeded = |ticks: usize| {
-            let before = seen.pauses.load(Ordering::SeqCst);
-            eventually("ticks", || seen.pauses.load(Ordering::SeqCst) >= before + ticks);
-            models.succeeded(std::slice::from_ref(&key)).unwrap()[0]
-        };
-        engine.await_position("counts", "a", 1, LONG).unwrap();
-        assert!(!succeeded(5), "b and c are not done");
-        models.release(&key, &c, other).unwrap();
-        engine.await_position("counts", "c", 1, LONG).unwrap();
-        assert!(!succeeded(5), "b is not done");
-        crate::pause(&models, "counts", Some("b"), false);
-        eventually("success", || succeeded(1));
-        assert_eq!(sum::<P>(models.inner(), "counts", None), 3);
-    }
-}
-
-// Contract: E5: events that come after a first run has begun do not lengthen it. In this test they could never all be
-// applied before its end.
-both!(a_first_run_ends_although_events_keep_coming);
-pub(crate) fn a_first_run_ends_although_events_keep_coming<P: Place>(place: &P) {
-    let store = place.open();
-    let (entered, wait) = crossbeam_channel::bounded::<()>(8);
-    let (open, opened) = crossbeam_channel::bounded::<()>(8);
-    let held = counts("counts").on_raw("thing", "thing.held", move |_| {
-        let _ = entered.try_send(());
-        let _ = opened.recv_timeout(LONG);
-        noop()
-    });
-    store.setup(&[&held]).unwrap();
-    store.push(&[NewEvent::raw("a", "thing", "x", "thing.held"), count("b", 1)]).unwrap();
-    let alone = HandlerConfig::default().concurrent_instances(1);
-    let config = eager().handler(alone).workers(3);
-    let engine = Engine::builder(store.clone()).projection(held).config(config).start().unwrap();
-    wait.recv_timeout(LONG).unwrap();
-    engine.await_position("counts", "b", 1, LONG).unwrap();
-    let succeeded = || engine.health().unwrap().projections[0].succeeded;
-    assert!(!succeeded(), "a is not done");
-    engine.admin().pause("counts", Some("b"), &crate::by()).unwrap();
-    let later = engine.push(&[count("b", 1), count("c", 1)]).unwrap();
-    drop(open);
-    eventually("success", succeeded);
-    assert_eq!(sum::<P>(&store, "counts", Some("b")), 1);
-    engine.admin().resume("counts", Some("b"), &crate::by()).unwrap();
-    engine.await_pushed("counts", &later, LONG).unwrap();
-}
-
-// Contract: E5, L9: all instances count, on however many pages they are.
-#[cfg(feature = "sqlite")]
-#[test]
-fn a_first_run_is_not_over_before_the_last_page_is_done() {
-    let (store, seen) = Unreliable::new(true, true).around(SqliteStore::in_memory().unwrap());
-    store.setup(&[&counts("counts")]).unwrap();
-    for page in 0..5 {
-        let commands: Vec<NewEvent> = (0..500).map(|n| count(&format!("t-{:05}", page * 500 + n), 1)).collect();
-        store.push(&commands).unwrap();
-    }
-    crate::pause(&store, "counts", Some("t-02499"), true);
-    let engine = Engine::builder(store.clone()).projection(counts("counts")).config(eager()).start().unwrap();
-    let key = counts("counts").key();
-    let done = || store.inner().read_rows(&counts("counts"), "counts").unwrap().len();
-    eventually("the others", || done() == 2499);
-    let before = seen.looks();
-    eventually("ticks", || seen.looks() >= before + 10);
-    assert!(!store.succeeded(std::slice::from_ref(&key)).unwrap()[0], "one is not done");
-    crate::pause(&store, "counts", Some("t-02499"), false);
-    eventually("success", || store.succeeded(std::slice::from_ref(&key)).unwrap()[0]);
-    assert_eq!(done(), 2500);
-    engine.shutdown(LONG).unwrap();
-}
-
-// Contract: E5, F4: this holds also if ticks come less often than a lead lasts.
-both!(a_lead_is_kept_between_ticks);
-pub(crate) fn a_lead_is_kept_between_ticks<P: Place>(place: &P) {
-    let (store, seen) = Unreliable::new(true, true).around(place.open());
-    store.setup(&[&counts("counts")]).unwrap();
-    store.push(&[count("a", 1)]).unwrap();
-    crate::pause(&store, "counts", Some("a"), true);
-    let engine = start(store.clone(), &["counts"], lazy().lease(Duration::from_secs(1)));
-    eventually("renewals", || seen.leads.load(Ordering::SeqCst) > 10);
-    assert!(!store.inner().lead(&counts("counts").key(), uuid::Uuid::from_u128(5), LONG).unwrap());
-    drop(engine);
 }
 
 // Contract: F6, L7: a member should take some pairs first, but never does. Other members can still take them.

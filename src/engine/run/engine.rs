@@ -12,6 +12,7 @@ use crate::engine::config::HandlerConfig;
 use crate::engine::handler::ProjectionHandler;
 use crate::engine::observe::Hook;
 use crate::engine::pass::reducing::Reducing;
+use crate::engine::run::control::Control;
 use crate::engine::run::health::{self, Health};
 #[cfg(feature = "serve")]
 use crate::engine::run::readings::Onlooker;
@@ -133,24 +134,9 @@ impl Engine {
         self.shared.look_at_builds().map(|_| ())
     }
 
-    /// Makes this engine and all others look for work and commands at once.
-    pub(crate) fn announce(&self) {
-        self.shared.tell_all();
-    }
-
     /// Who hears what it does.
     pub(crate) fn hook(&self) -> Hook {
         self.shared.hook.clone()
-    }
-
-    /// Readers see another build of a projection.
-    pub(crate) fn switched(&self, projection: &str, version: u32) {
-        self.shared.switched(projection, version);
-    }
-
-    /// Waits for at most this long. Returns false once the engine is shut down.
-    pub(crate) fn wait(&self, time: Duration) -> bool {
-        self.shared.stop.wait(time)
     }
 
     /// Pushes events, as [`EventStore::push`](crate::EventStore::push) does.
@@ -182,12 +168,6 @@ impl Engine {
 
     fn find(&self, projection: &str) -> Option<(usize, &Runner)> {
         self.shared.runners.iter().enumerate().find(|(_, runner)| *runner.key().name == *projection)
-    }
-
-    /// The pauses that are set.
-    #[allow(dead_code, reason = "for commands, which need a database that a build may leave out")]
-    pub(crate) fn pauses(&self) -> Result<HashSet<Pause>, StoreError> {
-        Ok(self.shared.stores.leases.pauses()?.into_iter().collect())
     }
 
     /// Notes a pause, or its end, before the next tick reads it.
@@ -224,5 +204,30 @@ impl Engine {
     pub fn health(&self) -> Result<Health, StoreError> {
         let health = self.shared.health(health::loops(&self.pulses));
         health.map_err(|error| self.shared.with_standstill(error))
+    }
+}
+
+impl Control for Engine {
+    /// Whoever asked waits on the thread that works, and needs no record.
+    fn report(&self, _progress: &serde_json::Value) {}
+
+    fn may_go_on(&self) -> bool {
+        !self.shared.stop.is_set()
+    }
+
+    fn wait(&self, time: Duration) -> bool {
+        self.shared.stop.wait(time)
+    }
+
+    fn announce(&self) {
+        self.shared.tell_all();
+    }
+
+    fn switched(&self, projection: &str, version: u32) {
+        self.shared.switched(projection, version);
+    }
+
+    fn pauses(&self) -> Result<HashSet<Pause>, StoreError> {
+        self.shared.pauses_on_record()
     }
 }

@@ -2,11 +2,13 @@
 //!
 //! `ticker.rs` finds what lags, `subscriber.rs` takes pushed events from the queue, `listener.rs` hears of other
 //! processes, `renewal.rs` renews leases, `operator.rs` carries out commands. All of them put instances on the schedule
-//! (`schedule.rs`); `jobs.rs` is what the workers of the pool do with it.
+//! (`schedule.rs`); `jobs.rs` is what the workers of the pool do with it. `control.rs` is what operations need of the
+//! engine, or of the command, that carries them out.
 
 pub(crate) mod builder;
 pub(crate) mod builds;
 pub(crate) mod compare;
+pub(crate) mod control;
 pub(crate) mod engine;
 pub(crate) mod first_run;
 pub(crate) mod health;

@@ -17,6 +17,7 @@ use crate::engine::config::HandlerConfig;
 use crate::engine::observe::Hook;
 use crate::engine::observe::observation::{CommandStep, Observation};
 use crate::engine::pass::reducing::Reducing;
+use crate::engine::run::control::Control;
 use crate::engine::run::state::Shared;
 use crate::engine::run::thread;
 use crate::engine::stop::Stop;
@@ -89,10 +90,6 @@ impl Task {
         self.shared.config.system_instance
     }
 
-    pub(crate) fn may_go_on(&self) -> bool {
-        !self.cancel.is_set()
-    }
-
     /// The signal that ends the passes of the command's handlers when the command may not go on.
     pub(crate) fn cancel(&self) -> &Arc<Stop> {
         &self.cancel
@@ -107,13 +104,14 @@ impl Task {
         self.cancel.set();
     }
 
-    /// Waits for this long. Returns false when the command may not go on.
-    pub(crate) fn wait(&self, time: Duration) -> bool {
-        self.cancel.wait(time)
+    /// Who hears what its engine does.
+    pub(crate) fn hook(&self) -> Hook {
+        self.shared.hook.clone()
     }
+}
 
-    /// Puts the progress of the command on record.
-    pub(crate) fn report(&self, progress: &serde_json::Value) {
+impl Control for Task {
+    fn report(&self, progress: &serde_json::Value) {
         match self.shared.stores.models.commands().report(self.asked.id, self.shared.id, progress) {
             Ok(true) => {}
             Ok(false) => self.lose(),
@@ -121,24 +119,24 @@ impl Task {
         }
     }
 
-    /// The pauses that are set.
-    pub(crate) fn pauses(&self) -> Result<HashSet<Pause>, StoreError> {
-        Ok(self.shared.stores.leases.pauses()?.into_iter().collect())
+    fn may_go_on(&self) -> bool {
+        !self.cancel.is_set()
     }
 
-    /// Makes all engines look at once.
-    pub(crate) fn announce(&self) {
+    fn wait(&self, time: Duration) -> bool {
+        self.cancel.wait(time)
+    }
+
+    fn announce(&self) {
         self.shared.tell_all();
     }
 
-    /// Who hears what its engine does.
-    pub(crate) fn hook(&self) -> Hook {
-        self.shared.hook.clone()
+    fn switched(&self, projection: &str, version: u32) {
+        self.shared.switched(projection, version);
     }
 
-    /// Readers see another build of a projection.
-    pub(crate) fn switched(&self, projection: &str, version: u32) {
-        self.shared.switched(projection, version);
+    fn pauses(&self) -> Result<HashSet<Pause>, StoreError> {
+        self.shared.pauses_on_record()
     }
 }
 
@@ -158,6 +156,11 @@ impl Shared {
     /// Makes the operator look at once.
     pub(crate) fn request_operation(&self) {
         let _ = self.commands.now.try_send(());
+    }
+
+    /// The pauses as the database has them.
+    pub(crate) fn pauses_on_record(&self) -> Result<HashSet<Pause>, StoreError> {
+        Ok(self.stores.leases.pauses()?.into_iter().collect())
     }
 
     /// Makes this engine and all others look at once.
