@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use anyhow::{Context, bail};
 use serde::Serialize;
 
-use super::format::{clean, exact_moment, moment, positions};
+use super::format::{clean, exact_moment, moment};
 use super::options::{FailedArgs, FailedCommand, FailedListArgs, FailedShowArgs};
 use super::output::{number, text};
 use super::projections::shown_build;
@@ -186,7 +186,7 @@ fn describe(
     let lines = [
         ("projection", shown_build(projection)),
         ("instance", clean(&attempt.instance)),
-        ("position", positions(attempt.position)),
+        ("position", attempt.position.to_string()),
         ("aggregate", format!("{} {}", clean(&attempt.aggregate_type), clean(&attempt.aggregate_id))),
         ("event type", clean(&attempt.event_type)),
         ("state", format!("{}: {}", attempt.state, meaning(attempt.state))),

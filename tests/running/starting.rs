@@ -172,6 +172,9 @@ pub(crate) fn the_system_instance_counts_only_when_asked_for<P: Place>(place: &P
         engine.await_pushed("counts", &pushed, LONG).unwrap();
         if system_instance {
             engine.await_pushed("counts", &of_system, LONG).unwrap();
+        } else {
+            let late = engine.await_pushed("counts", &of_system, Duration::from_millis(1)).unwrap_err();
+            assert!(late.to_string().contains("HandlerConfig::system_instance(true)"), "{late}");
         }
         assert_eq!(sum::<P>(&store, "counts", Some("")), expected);
         engine.shutdown(LONG).unwrap();
