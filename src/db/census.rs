@@ -125,23 +125,19 @@ pub(super) fn count(
         conn.batch(GO_OVER_ALL)?;
     }
     let census = Census { sets: Sets::of(builds), system, at, own };
-    let (mut parts, mut low) = (Vec::new(), survey.bounds(due.start).0);
-    for old in due.clone() {
-        let (_, end) = survey.bounds(old);
-        loop {
-            let high = census.end(conn, low.as_deref())?;
-            // The part may have grown since.
-            let high = match (high, &end) {
-                (Some(high), Some(end)) => Some(high.min(end.clone())),
-                (high, end) => high.or_else(|| end.clone()),
-            };
-            parts.push(census.part(conn, (low.as_deref(), high.as_deref()))?);
-            let is_over = high == end;
-            low = high;
-            if is_over {
-                break;
-            }
+    // What is due is divided anew: where instances came, a part becomes two, and where they went, two become one.
+    let (mut low, end) = (survey.bounds(due.start).0, survey.bounds(due.end.saturating_sub(1)).1);
+    let mut parts = Vec::new();
+    loop {
+        let high = match (census.end(conn, low.as_deref())?, &end) {
+            (Some(high), Some(end)) => Some(high.min(end.clone())),
+            (high, end) => high.or_else(|| end.clone()),
+        };
+        parts.push(census.part(conn, (low.as_deref(), high.as_deref()))?);
+        if high == end {
+            break;
         }
+        low = high;
     }
     survey.put(due, parts);
     Ok(())

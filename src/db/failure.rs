@@ -246,11 +246,14 @@ pub(super) fn promote(
 ) -> Result<(), StoreError> {
     let (dialect, (of_instance, of_aggregate)) = (conn.dialect(), AGGREGATE_INDEX);
     let held = dialect.table("held_events");
-    let sql = format!(
-        "UPDATE {held} SET state = 'parked' WHERE {OF_INSTANCE} AND state = 'behind' AND position IN \
-         (SELECT (SELECT position FROM {held} WHERE {OF_INSTANCE} AND {of_instance} AND {of_aggregate} = substr(w.id, 1, 100) \
-         AND aggregate_id = w.id AND aggregate_type = $4 AND state IN ('parked', 'behind') ORDER BY position LIMIT 1) FROM {})",
+    let firsts = format!(
+        "SELECT (SELECT position FROM {held} WHERE {OF_INSTANCE} AND {of_instance} AND {of_aggregate} = substr(w.id, 1, 100) \
+         AND aggregate_id = w.id AND aggregate_type = $4 AND state IN ('parked', 'behind') ORDER BY position LIMIT 1) FROM {}",
         dialect.texts(5, "w", "id")
+    );
+    let sql = format!(
+        "UPDATE {held} SET state = 'parked' WHERE {OF_INSTANCE} AND state = 'behind' AND {}",
+        dialect.among("position", &firsts)
     );
     let mut by_type: BTreeMap<&Arc<str>, Vec<String>> = BTreeMap::new();
     for (aggregate_type, id) in aggregates {

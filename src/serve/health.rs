@@ -47,11 +47,16 @@ fn is_why(verdict: Verdict, one: &Standstill) -> bool {
 
 /// What a person does about one of the reasons.
 pub(crate) fn of(projection: &ProjectionStatus, one: &Standstill) -> String {
-    if one.kind != StandstillKind::Paused {
-        return one.kind.remedy().to_owned();
-    }
     let (name, instance) = (quoted(&projection.name), one.instance.as_deref());
     let only = instance.map_or(String::new(), |instance| format!(" --instance {}", quoted(instance)));
+    if one.kind != StandstillKind::Paused {
+        let whole = |command: &str| (format!("`{command}`"), format!("`{command} {name} --why 'the remedy'`"));
+        let mut text = one.kind.remedy().to_owned();
+        for (plain, whole) in ["readside reset", "readside rebuild"].map(whole) {
+            text = text.replace(&plain, &whole);
+        }
+        return if only.is_empty() { text } else { text.replace("`--instance`", &format!("`{}`", only.trim_start())) };
+    }
     format!(
         "see `readside commands {name}` for who paused it and why; if that person agrees, \
          `readside resume {name}{only} --why 'it may go on'`"

@@ -34,6 +34,15 @@ impl Dialect {
         }
     }
 
+    /// A condition: the column is one of the few values of a query. The query runs once, and an index finds the rows.
+    /// PostgreSQL's planner would take `IN` for a join, run the query for each side of it, and may read the whole table.
+    pub(crate) fn among(self, column: &str, query: &str) -> String {
+        match self {
+            Self::Postgres => format!("{column} = ANY(ARRAY({query}))"),
+            Self::Sqlite => format!("{column} IN ({query})"),
+        }
+    }
+
     /// A condition: the column is one of these types, which are bound as an array. If the types list every type, all
     /// rows fit.
     pub(crate) fn any_type<T: AsRef<str>>(self, column: &str, placeholder: usize, types: &[T]) -> String {

@@ -13,6 +13,8 @@ use crate::value::{Value, refuse_nul};
 thread_local! {
     /// How many statements this thread ran, for tests of what a question costs.
     pub(super) static ASKED: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+    /// Their texts, while a test wants them.
+    pub(super) static TEXTS: std::cell::RefCell<Option<Vec<String>>> = const { std::cell::RefCell::new(None) };
 }
 
 /// A connection, inside a transaction or not.
@@ -28,7 +30,10 @@ impl<'c> Handle<'c> {
 
     pub(super) fn prepare(&self, sql: &str) -> Result<CachedStatement<'c>, StoreError> {
         #[cfg(test)]
-        ASKED.with(|asked| asked.set(asked.get() + 1));
+        {
+            ASKED.with(|asked| asked.set(asked.get() + 1));
+            TEXTS.with_borrow_mut(|texts| texts.iter_mut().for_each(|texts| texts.push(sql.to_owned())));
+        }
         self.conn.prepare_cached(sql).map_err(|error| error::store("preparing a statement", error))
     }
 }

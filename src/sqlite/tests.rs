@@ -325,3 +325,54 @@ fn events_that_hold_an_instance_up_have_an_index() {
     let plan: String = writer.query_row(sql, [], |row| row.get("detail")).unwrap();
     assert!(plan.contains("readside_held_events_blocking"), "{plan}");
 }
+
+/// How SQLite finds the rows of each statement that `work` runs.
+fn plans(store: &SqliteStore, work: impl FnOnce()) -> Vec<(String, Vec<String>)> {
+    use super::handle::TEXTS;
+    TEXTS.set(Some(Vec::new()));
+    work();
+    let texts = TEXTS.take().unwrap();
+    let writer = store.backend().writer.lock();
+    let plan = |text: String| {
+        let mut explained = writer.prepare(&format!("EXPLAIN QUERY PLAN {text}")).unwrap();
+        let lines = explained.raw_query().mapped(|row| row.get("detail")).collect::<Result<_, _>>().unwrap();
+        (text, lines)
+    };
+    texts.into_iter().map(plan).collect()
+}
+
+// Contract: H3: what is next in each aggregate is found by an index, so a retry of many costs the same for each.
+#[test]
+fn the_next_events_of_aggregates_are_found_by_an_index() {
+    use crate::state::ProjectionKey;
+    use crate::store::ProjectionStore;
+    let store = SqliteStore::in_memory().unwrap();
+    store.setup().unwrap();
+    let key = ProjectionKey { name: "users".into(), version: 1 };
+    let aggregates = [("user".into(), "u".into())].into_iter().collect();
+    let plans = plans(&store, || store.transaction(&mut |tx| tx.promote(&key, "acme", &aggregates)).unwrap());
+    let (_, plan) = plans.iter().find(|(text, _)| text.contains("SET state = 'parked'")).unwrap();
+    let held: Vec<&String> = plan.iter().filter(|line| line.contains("held_events")).collect();
+    assert!(held.iter().all(|line| line.starts_with("SEARCH")) && held.len() == 2, "{plan:?}");
+    assert!(held[0].contains("position=?") && held[1].contains("held_events_by_aggregate"), "{plan:?}");
+    assert!(!plan.iter().any(|line| line.contains("TEMP B-TREE")), "{plan:?}");
+}
+
+// Contract: S3: a part of the instances is found by the index, and each state by its key.
+#[test]
+fn a_part_of_the_instances_is_found_by_an_index() {
+    use crate::inspect::Inspect;
+    let (_folder, store) = crowded(4, 30_000, 4);
+    let plans = plans(&store, || drop(store.status(false).unwrap()));
+    let parts: Vec<_> = plans.iter().filter(|(text, _)| text.contains("p AS MATERIALIZED")).collect();
+    // The first part has an end and no beginning, the second one a beginning and no end.
+    assert_eq!(parts.len(), 2);
+    for (text, plan) in parts {
+        for table in ["h", "s"] {
+            let is_of = |line: &&String| line.split(' ').nth(1) == Some(table);
+            let of: Vec<&String> = plan.iter().filter(is_of).collect();
+            let is_found = |line: &&String| line.starts_with("SEARCH") && line.contains("instance_id");
+            assert!(!of.is_empty() && of.iter().all(is_found), "{of:?} in {text}: {plan:#?}");
+        }
+    }
+}

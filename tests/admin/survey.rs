@@ -67,3 +67,23 @@ fn a_look_reads_some_instances_and_remembers_the_others<P: Place>(place: &P) {
     assert_eq!((reset.projections[0].lagging_instances, reset.counted_from), (count + 1, reset.at));
     assert_eq!((reset.projections[1].lagging_instances, reset.projections[1].lag_events), (3, 10));
 }
+
+// Contract: S3: a look costs no more than the instances that there are, also after there were many.
+both!(parts_of_a_look_are_joined_where_instances_went);
+fn parts_of_a_look_are_joined_where_instances_went<P: Place>(place: &P) {
+    fill(place);
+    let (store, mut survey) = (place.open(), Survey::default());
+    assert_eq!(shown(&store.look(false, &mut survey).unwrap()), (0, 0, INSTANCES as u64));
+    for table in ["projection_states", "heads", "instances"] {
+        place.sql(&format!("DELETE FROM readside.{table} WHERE instance_id > 'i10050'"));
+    }
+    // One reads three parts, the next one the last part. After that they are one.
+    for _ in 0..2 {
+        let status = store.look(false, &mut survey).unwrap();
+        assert!(status.counted_from < status.at);
+    }
+    for _ in 0..2 {
+        let status = store.look(false, &mut survey).unwrap();
+        assert_eq!((shown(&status), status.counted_from), ((0, 0, 50), status.at), "everything is one part");
+    }
+}

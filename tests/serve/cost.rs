@@ -1,7 +1,9 @@
-//! What pages and looks cost a PostgreSQL server, as its log tells. In-crate tests do the same for SQLite.
+//! What pages, looks and retries cost a PostgreSQL server, as its log tells. In-crate tests do the
+//! same for SQLite.
 
 use readside::inspect::{Inspect, Survey};
 use readside::postgres_driver::{Client as Driver, NoTls, SimpleQueryMessage};
+use readside::store::{ProjectionKey, ProjectionStore};
 use readside::{Engine, EngineBuilder, PostgresStore};
 use std::time::Duration;
 
@@ -121,6 +123,15 @@ fn census(server: &Server, since: usize) -> Vec<String> {
     found.map(put).collect()
 }
 
+fn plan(explain: &mut Driver, how: &str, text: &str) -> Vec<String> {
+    let rows = explain.simple_query(&format!("EXPLAIN ({how}) {text}")).unwrap();
+    let line = |message: &SimpleQueryMessage| match message {
+        SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+        _ => None,
+    };
+    rows.iter().filter_map(line).collect()
+}
+
 // Contract: S3: a part of the instances is found by the index, and its states are not sorted.
 #[test]
 fn a_part_of_the_instances_is_found_by_an_index() {
@@ -142,12 +153,7 @@ fn a_part_of_the_instances_is_found_by_an_index() {
     let mut explain = driver(&server);
     let settings = "SET jit = off; SET enable_nestloop = off; SET work_mem = '32MB'";
     explain.batch_execute(settings).unwrap();
-    let rows = explain.simple_query(&format!("EXPLAIN (COSTS off) {}", parts[2])).unwrap();
-    let line = |message: &SimpleQueryMessage| match message {
-        SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
-        _ => None,
-    };
-    let plan: Vec<String> = rows.iter().filter_map(line).collect();
+    let plan = plan(&mut explain, "COSTS off", &parts[2]);
     let whole = plan.join("\n");
     assert!(plan.iter().any(|line| line.contains("projection_states_pkey")), "{whole}");
     assert!(!plan.iter().any(|line| line.contains("Seq Scan on projection_states")), "{whole}");
@@ -155,4 +161,56 @@ fn a_part_of_the_instances_is_found_by_an_index() {
     let of_all = plan.iter().position(|line| line.contains("Group Key: p.number, p.owner")).expect(&whole);
     let of_lag = plan.iter().position(|line| line.contains("*SELECT* 3")).expect(&whole);
     assert!(of_all < of_lag && !plan[..of_lag].iter().any(|line| line.contains("Sort")), "{whole}");
+}
+
+/// How many rows the nodes of a plan handled and left out, in all.
+fn rows(plan: &[String]) -> f64 {
+    let number = |text: &str| text.split([' ', ')']).next().unwrap().parse::<f64>().unwrap();
+    let of = |line: &String| {
+        if let Some((_, removed)) = line.split_once("Rows Removed by Filter: ") {
+            return number(removed);
+        }
+        let Some((_, actual)) = line.split_once("(actual rows=") else { return 0.0 };
+        number(actual) * number(actual.split_once("loops=").unwrap().1)
+    };
+    plan.iter().map(of).sum()
+}
+
+// Contract: H3: to go on in many aggregates costs the same, however many events are held.
+#[test]
+fn what_is_next_in_aggregates_costs_the_same_however_much_is_held() {
+    let of = |held: usize| {
+        let server = telling();
+        let store = PostgresStore::connect(&server.url()).unwrap();
+        store.setup().unwrap();
+        let fill = format!(
+            "INSERT INTO readside.held_events SELECT 'acme', 'users', 1, n, 'user', 'u' || (n % ({held} / 2)), 'renamed',
+               CASE WHEN n < {held} / 2 THEN 'parked' ELSE 'behind' END, 1, 'reducer', 'no', now(), now(), now()
+             FROM generate_series(0, {held} - 1) n;
+             DELETE FROM readside.held_events WHERE position < 1000;
+             ANALYZE;"
+        );
+        driver(&server).batch_execute(&fill).unwrap();
+        let key = ProjectionKey { name: "users".into(), version: 1 };
+        let aggregates = (0..1000).map(|number| ("user".into(), format!("u{number}").into())).collect();
+        let since = server.log().len();
+        store.transaction(&mut |tx| tx.promote(&key, "acme", &aggregates)).unwrap();
+        let ran = ran(&server, since);
+        let promotion = ran.iter().find(|one| one.contains("SET state = 'parked'")).unwrap();
+        let text = promotion[promotion.find("UPDATE ").unwrap()..].lines().next().unwrap();
+        let mut explain = driver(&server);
+        let again = format!(
+            "UPDATE readside.held_events SET state = 'behind' WHERE state = 'parked';
+             PREPARE next (text, text, bigint, text, text[]) AS {text}"
+        );
+        explain.batch_execute(&again).unwrap();
+        let ids = (0..1000).map(|number| format!("u{number}")).collect::<Vec<_>>().join(",");
+        let next = format!("EXECUTE next ('acme', 'users', 1, 'user', '{{{ids}}}')");
+        let plan = plan(&mut explain, "ANALYZE, COSTS off, TIMING off", &next);
+        (rows(&plan), plan)
+    };
+    let (few, many) = (of(3_000), of(30_000));
+    assert!((few.0 - many.0).abs() < 0.5, "{few:#?}, then {many:#?}");
+    let looked = |line: &&String| line.contains("held_events_by_aggregate") && line.contains("loops=1000)");
+    assert_eq!(many.1.iter().filter(looked).count(), 1, "{:#?}", many.1);
 }
