@@ -50,7 +50,7 @@ pub(crate) fn of(projection: &ProjectionStatus, one: &Standstill) -> String {
     let (name, instance) = (quoted(&projection.name), one.instance.as_deref());
     let only = instance.map_or(String::new(), |instance| format!(" --instance {}", quoted(instance)));
     if one.kind != StandstillKind::Paused {
-        let whole = |command: &str| (format!("`{command}`"), format!("`{command} {name} --why 'the remedy'`"));
+        let whole = |command: &str| (format!("`{command}`"), format!("`{command} {name} --why 'it stands still'`"));
         let mut text = one.kind.remedy().to_owned();
         for (plain, whole) in ["readside reset", "readside rebuild"].map(whole) {
             text = text.replace(&plain, &whole);

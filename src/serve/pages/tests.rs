@@ -112,8 +112,8 @@ fn a_remedy_names_the_projection_and_the_instance() {
         assert!(!text.contains("`readside reset`") && !text.contains("`readside rebuild`"), "{text}");
     }
     let orphaned = of(StandstillKind::Orphaned, Some("a b"));
-    assert!(orphaned.contains(r"`readside reset 'it'\''s' --why 'the remedy'`"), "{orphaned}");
+    assert!(orphaned.contains(r"`readside reset 'it'\''s' --why 'it stands still'`"), "{orphaned}");
     assert!(orphaned.contains("for this instance alone with `--instance 'a b'`"), "{orphaned}");
     assert!(of(StandstillKind::Orphaned, None).contains("`--instance`"));
-    assert!(of(StandstillKind::Halted, None).contains(r"`readside rebuild 'it'\''s' --why 'the remedy'`"));
+    assert!(of(StandstillKind::Halted, None).contains(r"`readside rebuild 'it'\''s' --why 'it stands still'`"));
 }
