@@ -179,7 +179,7 @@ impl Engine {
                 let unfed = self.shared.unfed(projection).map(|why| Box::new(StopCause::Unfed { why }));
                 let why = unfed
                     .or_else(|| self.shared.why(at, runner, &live.key, &state))
-                    .or_else(|| self.is_left_out(&instance).then(left_out));
+                    .or_else(|| self.is_left_out(&instance).then(|| Box::new(left_out())));
                 return Err(timed_out(projection, &state, last.0, start.elapsed(), why));
             }
             self.shared.progress.wait_for(since, at, &instance, deadline.min(Instant::now() + pause));
@@ -278,10 +278,10 @@ fn ends(events: &[Spot]) -> Vec<(i64, Uuid)> {
 }
 
 /// Why nobody in this process works on the system instance.
-fn left_out() -> Box<StopCause> {
+fn left_out() -> StopCause {
     let why = "this engine leaves the system instance \"\" out, and no other has handled it; build the engine with \
                HandlerConfig::system_instance(true)";
-    Box::new(StopCause::Unfed { why: why.to_owned() })
+    StopCause::Unfed { why: why.to_owned() }
 }
 
 /// The error for an instance that waits for a person at this position or before it.
