@@ -178,8 +178,8 @@ impl Engine {
             if is_over {
                 let unfed = self.shared.unfed(projection).map(|why| Box::new(StopCause::Unfed { why }));
                 let why = unfed
-                    .or_else(|| self.shared.why(at, runner, &live.key, &state))
-                    .or_else(|| self.is_left_out(&instance).then(|| Box::new(left_out())));
+                    .or_else(|| self.is_left_out(&instance).then(|| Box::new(left_out())))
+                    .or_else(|| self.shared.why(at, runner, &live.key, &state));
                 return Err(timed_out(projection, &state, last.0, start.elapsed(), why));
             }
             self.shared.progress.wait_for(since, at, &instance, deadline.min(Instant::now() + pause));
