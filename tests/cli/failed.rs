@@ -63,6 +63,23 @@ fn failures_are_listed_and_shown() {
     });
 }
 
+// Contract: H3: what is shown can be given to the next command.
+#[test]
+fn a_position_is_shown_in_plain_digits() {
+    on_both(|place| {
+        place.with(|store| {
+            let event = |payload: &str| NewEvent::raw("acme", "user", "u1", "user.added").payload_json(payload);
+            let other = |_| NewEvent::raw("acme", "order", "o1", "order.made");
+            let mut events: Vec<NewEvent> = (1..1235).map(other).collect();
+            events.push(event(r#"{"bad":1}"#));
+            store.push(&events).unwrap();
+            store.handler(users(false), HandlerConfig::default()).trigger(&["acme"]).unwrap();
+        });
+        let shown = place.run(&["failed", "show", "users", "acme", "1235"]).ok();
+        assert!(shown.lines().any(|line| line.split_whitespace().eq(["position", "1235"])), "{shown}");
+    });
+}
+
 // Contract: H3: the limit holds for all projections and builds together.
 #[test]
 fn a_list_ends_at_its_limit_and_says_so() {
