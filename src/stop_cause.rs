@@ -70,6 +70,8 @@ pub enum StopCause {
         /// What will happen, or what to do about it.
         why: String,
     },
+    /// This engine leaves the system instance out, and no other engine has handled it.
+    SystemLeftOut,
     /// The work was cancelled.
     Cancelled,
     /// The database failed. This counts against no event.
@@ -144,6 +146,10 @@ impl fmt::Display for StopCause {
             Self::Reset => f.write_str("its checkpoint was set back meanwhile; trigger it again"),
             Self::LeaseLost => f.write_str("another process has taken it over"),
             Self::Unfed { why } => f.write_str(&plain(why)),
+            Self::SystemLeftOut => f.write_str(
+                "this engine leaves the system instance \"\" out, and no other has handled it; build one with \
+                 HandlerConfig::system_instance(true)",
+            ),
             Self::Cancelled => f.write_str("the work was cancelled"),
             Self::Store(error) => f.write_str(&chain(error)),
             Self::StandsStill(found) => write!(f, "{found}; {}", found.kind.remedy()),

@@ -178,7 +178,7 @@ impl Engine {
             if is_over {
                 let unfed = self.shared.unfed(projection).map(|why| Box::new(StopCause::Unfed { why }));
                 let why = unfed
-                    .or_else(|| self.is_left_out(&instance).then(|| Box::new(left_out())))
+                    .or_else(|| self.is_left_out(&instance).then(|| Box::new(StopCause::SystemLeftOut)))
                     .or_else(|| self.shared.why(at, runner, &live.key, &state));
                 return Err(timed_out(projection, &state, last.0, start.elapsed(), why));
             }
@@ -275,13 +275,6 @@ fn ends(events: &[Spot]) -> Vec<(i64, Uuid)> {
     let next = |at: usize| known.get(at + 1).map(|(_, id)| id.as_u128());
     let is_end = |(at, (_, id)): &(usize, &(i64, Uuid))| next(*at) != id.as_u128().checked_add(1);
     known.iter().enumerate().filter(is_end).map(|(_, event)| *event).collect()
-}
-
-/// Why nobody in this process works on the system instance.
-fn left_out() -> StopCause {
-    let why = "this engine leaves the system instance \"\" out, and no other has handled it; build the engine with \
-               HandlerConfig::system_instance(true)";
-    StopCause::Unfed { why: why.to_owned() }
 }
 
 /// The error for an instance that waits for a person at this position or before it.
