@@ -1,7 +1,7 @@
 -- Only imports look for an event by its id, and each push pays for an index. So the first import makes these two. The
 -- function lets a role do so that does not own the tables. The lock makes imports that begin at once wait in line.
-DROP INDEX readside.events_by_id;
-DROP INDEX readside.events_archive_by_id;
+DROP INDEX IF EXISTS readside.events_by_id;
+DROP INDEX IF EXISTS readside.events_archive_by_id;
 CREATE FUNCTION readside.index_ids() RETURNS void LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

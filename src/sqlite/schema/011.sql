@@ -1,6 +1,6 @@
 -- Only imports look for an event by its id, and each push pays for an index. So the first import makes these two.
-DROP INDEX readside_events_by_id;
-DROP INDEX readside_events_archive_by_id;
+DROP INDEX IF EXISTS readside_events_by_id;
+DROP INDEX IF EXISTS readside_events_archive_by_id;
 -- Why a process does not hear of pushes of other processes at once; NULL while it hears.
 ALTER TABLE readside_members ADD COLUMN deaf TEXT;
 -- Each transaction on an instance that holds events asks which of them holds the whole instance up. Few do.
