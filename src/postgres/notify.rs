@@ -105,8 +105,12 @@ pub(super) fn tell_of_pushes(postgres: &Postgres, news: &Notifications) -> Resul
 }
 
 /// The channel has the name of the schema, so that each set of tables has its own channel.
+///
+/// A message need not outlive the server, so its commit does not wait for the disk. Else the commit of the work that
+/// this process does at the same time would wait for it, too.
 fn tell(conn: &mut dyn Conn, channel: &str, message: &str) -> Result<(), StoreError> {
-    conn.query("SELECT pg_notify($1, $2)", &[channel.into(), message.into()]).map(|_| ())
+    let tell = "SELECT pg_notify($1, $2), set_config('synchronous_commit', 'off', true)";
+    conn.query(tell, &[channel.into(), message.into()]).map(|_| ())
 }
 
 /// A message that only its sender waits for.
