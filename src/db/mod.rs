@@ -22,6 +22,7 @@ mod fold;
 mod inspect;
 mod lag;
 mod lease;
+mod leave;
 pub(crate) mod made;
 pub(crate) mod member;
 mod model;
