@@ -236,6 +236,8 @@ fn verdict(projection: &ProjectionStatus, now: SystemTime) -> String {
     let explains = |one: &&Standstill| match projection.verdict {
         Verdict::Stuck => !matches!(one.kind, StandstillKind::Paused | StandstillKind::FirstRun),
         Verdict::Behind | Verdict::Moving => true,
+        // Else the duration of a pause of one instance would be that of the rest.
+        Verdict::Idle => one.kind == StandstillKind::Paused,
         _ => false,
     };
     let reason = projection.standstills.iter().find(explains);
