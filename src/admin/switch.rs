@@ -14,9 +14,9 @@ use super::tries::{Tries, insist, may_succeed_later};
 use super::{rebuild, running};
 use crate::builds::{Build, BuildProgress, LeftOut, Phase, Step};
 use crate::command::CommandRecord;
-use crate::engine::{Control, NEXT, in_all};
+use crate::engine::{Control, NEXT, ProjectionHandler, in_all};
 use crate::error::{FailureError, OperateError, SwitchError};
-use crate::failure::{By, RetryOutcome};
+use crate::failure::{By, FailureQuery, RetryOutcome};
 use crate::plain::several;
 
 /// How many instances one transaction empties.
@@ -410,13 +410,20 @@ impl Earlier {
 /// Gives up one failed event.
 pub(super) fn discard(site: &Context<'_>, instance: &str, position: i64, by: &By) -> Result<Change, OperateError> {
     let builds = site.all_builds()?;
+    let held = FailureQuery::all().instance(instance).positions(position, position);
+    let is_held = |build: &ProjectionHandler| build.failed_events(&held).map(|found| !found.is_empty());
+    let was = if builds.iter().map(is_held).collect::<Result<Vec<_>, _>>()?.contains(&true) {
+        "was given up"
+    } else {
+        "had been given up before"
+    };
     let mended = in_all(&builds, |build| build.discard(instance, position, by))?;
     let behind = match mended.applied {
         0 => "nothing waited behind it".to_owned(),
         1 => "1 event that waited behind it was applied".to_owned(),
         more => format!("{more} events that waited behind it were applied"),
     };
-    let done = format!("event {position} was given up, and {behind}");
+    let done = format!("event {position} {was}, and {behind}");
     Ok(Change { mended: Some(Box::new(mended)), ..changed(site, done) })
 }
 

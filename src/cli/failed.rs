@@ -11,7 +11,7 @@ use super::output::{number, text};
 use super::projections::shown_build;
 use super::{Ended, Outcome, Session, events, rebuild};
 use crate::builds::Build;
-use crate::failure::{Action, FailedEvent, FailureQuery, FailureStatus, Intervention};
+use crate::failure::{Action, Attempt, FailedEvent, FailureQuery, FailureStatus, Intervention};
 use crate::query::{Query, SubQuery};
 
 /// The largest number of records in memory.
@@ -235,6 +235,30 @@ impl Session<'_> {
         if self.store.failed_events(&build.key, &query.states(states))?.is_empty() { Err(error) } else { Ok(()) }
     }
 
+    /// Checks that there is something to give up: the event, or what a discard of it left that was cut off.
+    pub(super) fn check_discard(
+        &self,
+        (projection, version): (&str, Option<u32>),
+        instance: &str,
+        position: i64,
+    ) -> anyhow::Result<()> {
+        let Err(error) = self.held_in_some((projection, version), instance, position) else { return Ok(()) };
+        let number = self.build(projection, version)?.key.version;
+        let is_one = |build: &&Build| build.key.projection() == projection && build.key.version == number;
+        for build in self.builds()?.iter().filter(is_one) {
+            let Some(given_up) = self.given_up(build, instance, position)? else { continue };
+            let Attempt { aggregate_type, aggregate_id, .. } = &given_up.attempt;
+            let behind = FailureQuery::all().instance(instance).aggregate(aggregate_type, aggregate_id);
+            let behind = behind.positions(position.saturating_add(1), i64::MAX).limit(1);
+            // Nobody has tried what a discard left that was cut off.
+            let first = self.store.failed_events(&build.key, &behind)?.into_iter().next();
+            if first.is_some_and(|first| first.attempt.attempts == 0) {
+                return Ok(());
+            }
+        }
+        Err(error)
+    }
+
     /// Checks that an event is recorded as failed in the build that readers see, or in a shadow of the same version.
     /// If it failed only in another version, the error names that version.
     pub(super) fn held_in_some(
@@ -293,9 +317,14 @@ impl Session<'_> {
             Err(error) => error,
             held => return held,
         };
+        self.given_up(projection, instance, position)?.ok_or(not_held)
+    }
+
+    /// The record of an event that a person gave up.
+    fn given_up(&self, projection: &Build, instance: &str, position: i64) -> anyhow::Result<Option<FailedEvent>> {
         let query = FailureQuery::all().instance(instance).positions(position, position);
         let given_up = self.store.failed_events(&projection.key, &query.states([FailureStatus::Discarded]))?;
-        given_up.into_iter().next().ok_or(not_held)
+        Ok(given_up.into_iter().next())
     }
 
     /// What people did about an event, the latest first.
