@@ -12,6 +12,7 @@ use super::projections::shown_build;
 use super::{Ended, Outcome, Session, events, rebuild};
 use crate::builds::Build;
 use crate::failure::{Action, Attempt, FailedEvent, FailureQuery, FailureStatus, Intervention};
+use crate::inspect::ActivityKind;
 use crate::query::{Query, SubQuery};
 
 /// The largest number of records in memory.
@@ -154,6 +155,9 @@ fn show(session: &mut Session<'_>, args: &FailedShowArgs) -> Outcome {
     let projection = session.build(&args.projection, args.projection_version)?;
     let held = session.held_or_given_up(&projection, &args.instance, args.position)?;
     let mut done = session.done_about(&projection, &args.instance, args.position)?;
+    if done.is_empty() && held.attempt.state == FailureStatus::Discarded {
+        done.extend(session.discarded_elsewhere(&projection, &args.instance, args.position)?);
+    }
     done.reverse();
     if session.out.is_json() {
         let done = done.iter().map(intervention).collect();
@@ -301,12 +305,16 @@ impl Session<'_> {
         let what =
             format!("event {position} of instance {instance:?} is not on record as failed in projection {name:?}");
         // The latest comes first, and says what became of the event.
-        let became = self.done_about(projection, instance, position)?.first().map_or(String::new(), |done| {
+        let own = self.done_about(projection, instance, position)?.into_iter().next();
+        let is_of_this = own.is_some() || self.given_up(projection, instance, position)?.is_some();
+        let done = own.map_or_else(|| self.discarded_elsewhere(projection, instance, position), |own| Ok(Some(own)))?;
+        let became = done.map_or(String::new(), |done| {
             let action = match done.action {
                 Action::Retry => "retried",
                 Action::Discard => "discarded",
             };
-            format!(" any more: {action} by {:?} at {}: {:?}", done.by.who, moment(done.at), done.by.why)
+            let before = if is_of_this { " any more:" } else { " here; in another version it was" };
+            format!("{before} {action} by {:?} at {}: {:?}", done.by.who, moment(done.at), done.by.why)
         });
         bail!("{what}{became}; see `readside failed list {}`", clean(name))
     }
@@ -332,5 +340,30 @@ impl Session<'_> {
         let mut done = self.store.interventions(&projection.key, INTERVENTIONS)?;
         done.retain(|done| *done.instance == *instance && done.position == position);
         Ok(done)
+    }
+
+    /// Who gave an event up in another version, whose builds may be gone. A version takes over what was given up in the
+    /// one before.
+    fn discarded_elsewhere(
+        &self,
+        projection: &Build,
+        instance: &str,
+        position: i64,
+    ) -> anyhow::Result<Option<Intervention>> {
+        let acts = self.store.activity(None, INTERVENTIONS)?;
+        let found = acts.into_iter().find(|act| {
+            act.kind == ActivityKind::Intervention
+                && act.what == Action::Discard.as_str()
+                && act.projection.as_deref() == Some(projection.key.projection())
+                && act.instance.as_deref() == Some(instance)
+                && act.position == Some(position)
+        });
+        Ok(found.map(|act| Intervention {
+            instance: instance.into(),
+            position,
+            action: Action::Discard,
+            by: act.by,
+            at: act.at,
+        }))
     }
 }

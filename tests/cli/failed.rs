@@ -11,6 +11,7 @@ use readside::{
 };
 use serde_json::json;
 
+use crate::common::{LONG, eventually};
 use crate::service::{service, users};
 use crate::{Place, on_both};
 
@@ -241,6 +242,34 @@ fn a_discard_that_was_cut_off_is_ended_by_the_same_command() {
         assert_eq!(rows(place), 3);
         let shown = place.run(&["failed", "show", "users", "acme", "2", "--json"]).json();
         assert_eq!(shown["interventions"].as_array().unwrap().len(), 1, "{shown}");
+    });
+}
+
+// Contract: H3: a version takes over what was given up in the one before, with the person who did it.
+#[test]
+fn who_gave_an_event_up_is_shown_in_the_next_version() {
+    on_both(|place| {
+        fail(place);
+        let by = ["--who", "bob", "--why", "a test"];
+        service(place, true, &[&["failed", "discard", "users", "acme", "2"], &by[..]].concat()).ok();
+        place.with(|store| {
+            let engine = store.engine(raised(), EngineConfig::default());
+            let show = ["failed", "show", "users", "acme", "2"];
+            eventually("the switch", || {
+                let builds = place.run(&["builds", "list", "--json"]).lines();
+                builds.iter().any(|build| build["version"] == 2 && build["phase"] == "live")
+            });
+            let shown = place.run(&show).ok();
+            assert!(shown.contains("users@2") && shown.contains("a person gave it up"), "{shown}");
+            assert!(shown.contains("discard by bob at 20") && shown.contains(": a test"), "{shown}");
+            place.run(&[&["builds", "drop-old", "users"], &by[..]].concat()).ok();
+            let shown = place.run(&show).ok();
+            assert!(shown.contains("discard by bob at 20"), "{shown}");
+            let again = [&["failed", "discard", "users", "acme", "2"], &by[..]].concat();
+            let error = place.run(&again).failed();
+            assert!(error.contains("any more: discarded by \"bob\" at 20"), "{error}");
+            engine.shutdown(LONG).unwrap();
+        });
     });
 }
 
