@@ -286,6 +286,35 @@ fn an_outage_is_told_once_on_postgres() {
     tells_of_an_outage(readside::PostgresStore::connect(database.url()).unwrap(), "away_postgres");
 }
 
+/// What the log says of the first two imports of a database.
+fn tells_of_the_index(import: impl Fn(&NewEvent)) {
+    let told = || {
+        let all = CAPTURE.0.lock().unwrap();
+        all.iter().filter(|line| line.text.contains("makes the indexes of event ids")).count()
+    };
+    let before = told();
+    for (id, wanted) in [(1, before + 1), (2, before + 1)] {
+        import(&NewEvent::raw("a", "thing", "x", "thing.made").id(uuid::Uuid::from_u128(id)));
+        assert_eq!(told(), wanted, "import {id}");
+    }
+}
+
+// Contract: S4: pushes wait while an import makes the index.
+#[test]
+fn the_index_of_ids_is_told_of() {
+    ready();
+    let store = SqliteStore::in_memory().unwrap();
+    store.setup().unwrap();
+    tells_of_the_index(|event| drop(store.push_imported(std::slice::from_ref(event)).unwrap()));
+    #[cfg(feature = "postgres")]
+    {
+        let database = common::postgres::database();
+        let store = readside::PostgresStore::connect(database.url()).unwrap();
+        store.setup().unwrap();
+        tells_of_the_index(|event| drop(store.push_imported(std::slice::from_ref(event)).unwrap()));
+    }
+}
+
 // Contract: S4: the same facts stand in the text and beside it.
 #[test]
 fn on_sqlite() {

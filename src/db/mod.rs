@@ -52,7 +52,7 @@ mod whole;
 pub(crate) use bench_cleanup::PREFIX as SCRATCH;
 #[cfg(feature = "sqlite")]
 pub(crate) use builds::column_types;
-pub(crate) use push::{Append, Counter, Counters};
+pub(crate) use push::{Append, Counter, Counters, INDEXING};
 pub use reading::Reader;
 pub(crate) use reading::{EachRow, OwnQuery};
 #[cfg(feature = "sqlite")]
