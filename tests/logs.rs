@@ -5,7 +5,7 @@
 mod common;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
@@ -71,11 +71,15 @@ fn start(store: impl EngineStore, name: &str) -> Engine {
     started(store, name, HandlerConfig::default().max_failure_count(1).policy(Policy::Park))
 }
 
-fn started(store: impl EngineStore, name: &str, handler: HandlerConfig) -> Engine {
+fn ready() {
     READY.call_once(|| {
         log::set_logger(&CAPTURE).unwrap();
         log::set_max_level(log::LevelFilter::Trace);
     });
+}
+
+fn started(store: impl EngineStore, name: &str, handler: HandlerConfig) -> Engine {
+    ready();
     let reduce = |event: &Event| {
         if event.aggregate_id().starts_with("bad") {
             return Err(ReduceError::new("it is bad"));
@@ -228,6 +232,87 @@ fn what_stands_still_is_told_once_on_sqlite() {
 fn what_stands_still_is_told_once_on_postgres() {
     let database = common::postgres::database();
     tells_once(readside::PostgresStore::connect(database.url()).unwrap(), "once_postgres");
+}
+
+/// The database is away for each thread that asks it again and again.
+fn tells_of_an_outage<S>(store: S, name: &'static str)
+where
+    FaultyStore<S>: EngineStore,
+{
+    const LOOKERS: [&str; 3] = ["readside-ticker", "readside-operator", "readside-renewal"];
+    let (is_away, asked) = (Arc::new(AtomicBool::new(false)), Arc::new([const { AtomicUsize::new(0) }; 3]));
+    let (away, counted) = (Arc::clone(&is_away), Arc::clone(&asked));
+    let failing = FaultyStore::failing(store, move |call| {
+        if !away.load(Ordering::SeqCst) || call.name == "NotificationListener::listen" {
+            return Ok(());
+        }
+        let thread = std::thread::current();
+        if let Some(at) = LOOKERS.iter().position(|one| Some(*one) == thread.name()) {
+            counted[at].fetch_add(1, Ordering::SeqCst);
+        }
+        Err(StoreError::new("asking the database", StoreErrorKind::Connection, format!("{name} is away")))
+    });
+    let engine = started(failing, name, HandlerConfig::default());
+    is_away.store(true, Ordering::SeqCst);
+    // A renewal makes two calls or three.
+    eventually("two looks of each", || asked.iter().all(|count| count.load(Ordering::SeqCst) >= 4));
+    let of_outage = || lines("event", "outage").into_iter().filter(|line| line.facts["engine"] == name);
+    assert_eq!(of_outage().count(), 1, "{:?}", of_outage().collect::<Vec<_>>());
+    is_away.store(false, Ordering::SeqCst);
+    eventually("the end", || of_outage().count() == 2);
+    let [begins, over] = of_outage().collect::<Vec<_>>().try_into().unwrap();
+    assert_eq!((begins.level, begins.facts["state"].as_str()), (log::Level::Warn, "begins"));
+    assert!(begins.text.contains(&format!("{name} is away")) && begins.text.contains("check that the server runs"));
+    assert_eq!((over.level, over.facts["state"].as_str()), (log::Level::Info, "over"));
+    let looks: usize = over.facts["looks"].parse().unwrap();
+    assert!(looks >= 6 && over.text.contains(&looks.to_string()), "{over:?}");
+    engine.shutdown(LONG).unwrap();
+    let all = CAPTURE.0.lock().unwrap();
+    let loud =
+        all.iter().filter(|line| line.level <= log::Level::Info && line.text.contains(&format!("{name} is away")));
+    assert_eq!(loud.count(), 1, "what repeats is told once");
+}
+
+// Contract: L11, S4: an outage is told when it begins and when it is over, by all threads together.
+#[test]
+fn an_outage_is_told_once_on_sqlite() {
+    tells_of_an_outage(SqliteStore::in_memory().unwrap(), "away_sqlite");
+}
+
+#[cfg(feature = "postgres")]
+#[test]
+fn an_outage_is_told_once_on_postgres() {
+    let database = common::postgres::database();
+    tells_of_an_outage(readside::PostgresStore::connect(database.url()).unwrap(), "away_postgres");
+}
+
+/// What the log says of the first two imports of a database.
+fn tells_of_the_index(import: impl Fn(&NewEvent)) {
+    let told = || {
+        let all = CAPTURE.0.lock().unwrap();
+        all.iter().filter(|line| line.text.contains("makes the indexes of event ids")).count()
+    };
+    let before = told();
+    for (id, wanted) in [(1, before + 1), (2, before + 1)] {
+        import(&NewEvent::raw("a", "thing", "x", "thing.made").id(uuid::Uuid::from_u128(id)));
+        assert_eq!(told(), wanted, "import {id}");
+    }
+}
+
+// Contract: S4: pushes wait while an import makes the index.
+#[test]
+fn the_index_of_ids_is_told_of() {
+    ready();
+    let store = SqliteStore::in_memory().unwrap();
+    store.setup().unwrap();
+    tells_of_the_index(|event| drop(store.push_imported(std::slice::from_ref(event)).unwrap()));
+    #[cfg(feature = "postgres")]
+    {
+        let database = common::postgres::database();
+        let store = readside::PostgresStore::connect(database.url()).unwrap();
+        store.setup().unwrap();
+        tells_of_the_index(|event| drop(store.push_imported(std::slice::from_ref(event)).unwrap()));
+    }
 }
 
 // Contract: S4: the same facts stand in the text and beside it.

@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use self::backlog::{failures, lag};
 use self::engines::{engines, hearing, leases};
-use self::logs::{COMPARED, COUNTED, history, whole};
+use self::logs::{COUNTED, history, whole};
 use self::read_tables::{declared, objects, tables};
 use self::standstills::standstills;
 use self::wording::{SHOWN, unreadable};
-use super::two_databases::{mismatches_of_two, status_of_two};
+use super::two_databases::{COMPARED, mismatches_of_two, status_of_two};
 use crate::error::StoreError;
 use crate::inspect::{Finding, Inspect, SchemaVersion, Status};
 use crate::retention::Operation;

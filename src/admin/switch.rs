@@ -14,9 +14,9 @@ use super::tries::{Tries, insist, may_succeed_later};
 use super::{rebuild, running};
 use crate::builds::{Build, BuildProgress, LeftOut, Phase, Step};
 use crate::command::CommandRecord;
-use crate::engine::{Control, NEXT, in_all};
+use crate::engine::{Control, NEXT, ProjectionHandler, in_all};
 use crate::error::{FailureError, OperateError, SwitchError};
-use crate::failure::{By, RetryOutcome};
+use crate::failure::{By, FailureQuery, RetryOutcome};
 use crate::plain::several;
 
 /// How many instances one transaction empties.
@@ -71,6 +71,7 @@ pub(super) fn switch(
             rebuild::begin(site, &target, Uuid::nil(), control)?;
         }
         Some(Phase::Building) => return Err(site.refused("its new build has not caught up yet; the rebuild goes on")),
+        _ if let Some(why) = newer(site)? => return Err(site.refused(why)),
         _ if site.known()?.iter().any(|build| build.phase == Phase::Kept) => {
             return Err(site.refused("no build waits for a switch; to see the one that is kept, go back to it"));
         }
@@ -81,6 +82,30 @@ pub(super) fn switch(
     rebuild::switch(site, &target, None, within, control)?;
     let left_out = Box::new(left_out::look(site, &site.projection.key(), None, control)?);
     Ok(Change { left_out, ..changed(site, format!("readers see the new build of version {}", key.version)) })
+}
+
+/// What is missing to show a build of a newer version than this code.
+fn newer(site: &Context<'_>) -> Result<Option<String>, OperateError> {
+    let own = site.projection.version();
+    let waits = |build: &Build| build.key.version > own && build.phase != Phase::Live;
+    let Some(build) = site.known()?.into_iter().filter(waits).max_by_key(|build| build.key.version) else {
+        return Ok(None);
+    };
+    let version = build.key.version;
+    let members = running::running(site)?;
+    let missing = match members.iter().find(|member| running::runs(member, site.name(), version)) {
+        Some(member) => format!(
+            "process {} ({}) runs it and did not take the command: ask all engines, as `readside builds switch` does, or see \
+             its log",
+            member.name, member.process
+        ),
+        None => "no engine runs it, so start one".to_owned(),
+    };
+    Ok(Some(format!(
+        "no build of version {own} waits for a switch; version {version} is {}, and it takes the code of version {version} to \
+         show it; {missing}",
+        build.phase
+    )))
 }
 
 /// Switches readers back to the build that was live before.
@@ -385,13 +410,20 @@ impl Earlier {
 /// Gives up one failed event.
 pub(super) fn discard(site: &Context<'_>, instance: &str, position: i64, by: &By) -> Result<Change, OperateError> {
     let builds = site.all_builds()?;
+    let held = FailureQuery::all().instance(instance).positions(position, position);
+    let is_held = |build: &ProjectionHandler| build.failed_events(&held).map(|found| !found.is_empty());
+    let was = if builds.iter().map(is_held).collect::<Result<Vec<_>, _>>()?.contains(&true) {
+        "was given up"
+    } else {
+        "had been given up before"
+    };
     let mended = in_all(&builds, |build| build.discard(instance, position, by))?;
     let behind = match mended.applied {
         0 => "nothing waited behind it".to_owned(),
         1 => "1 event that waited behind it was applied".to_owned(),
         more => format!("{more} events that waited behind it were applied"),
     };
-    let done = format!("event {position} was given up, and {behind}");
+    let done = format!("event {position} {was}, and {behind}");
     Ok(Change { mended: Some(Box::new(mended)), ..changed(site, done) })
 }
 

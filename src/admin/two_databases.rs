@@ -17,12 +17,16 @@ use crate::store::{EventStore, ProjectionStore};
 /// For how many lagging instances of a projection the oldest event is read, one by one.
 const AGED: usize = 100;
 
+/// The most checkpoints that one look compares with the log, of all builds together.
+pub(super) const COMPARED: usize = 10_000;
+
 /// How many states are in one page.
 const PAGE: usize = 1000;
 
 /// As [`Inspect::status`](crate::inspect::Inspect::status), for events and read models in two databases. It compares
-/// the heads of one with the checkpoints of the other, a thousand instances at a time. Ages use the clocks of both, and
-/// tell the oldest event among the first 100 instances that lag.
+/// the heads of one with the checkpoints of the other, a thousand instances at a time, and the events at the first
+/// 10,000 checkpoints with those from which the read models were made. Ages use the clocks of both, and tell the oldest
+/// event among the first 100 instances that lag.
 ///
 /// # Errors
 /// When a store cannot be read, or when the read models were fed from another event store than this one.
@@ -34,6 +38,7 @@ where
     let mut status = models.inspect().status(system)?;
     let builds = models.builds().builds()?;
     let id = events.store_id()?;
+    let mismatches = mismatches_of_two(events, models, COMPARED)?;
     for projection in &mut status.projections {
         let same = |build: &&Build| {
             (build.key.projection(), build.key.version, build.key.mark())
@@ -45,7 +50,8 @@ where
             projection.lag_age = age(events, build, &late, status.at)?;
             if let Some(mut standing) = projection.standing.take() {
                 if standing.diverged().is_none() {
-                    standing.standstills.extend(ahead(id, events, models, build)?);
+                    let ahead = ahead(id, events, models, build)?;
+                    standing.standstills.extend(ahead.or_else(|| of_other_events(projection, &mismatches)));
                 }
                 projection.judge(standing);
             }
@@ -120,6 +126,17 @@ fn ahead<E: EventStore + ?Sized, M: ProjectionStore + ?Sized>(
         }
     }
     Ok(first.map(|instance| Standstill::ahead(count).of(instance.to_string())))
+}
+
+/// The checkpoints of a build that name other events than the log has.
+fn of_other_events(found: &ProjectionStatus, mismatches: &[Mismatch]) -> Option<Standstill> {
+    let is_its = |one: &&Mismatch| {
+        (one.projection.as_str(), one.version, &one.build) == (found.name.as_str(), found.version, &found.build)
+    };
+    let mut its = mismatches.iter().filter(is_its);
+    let first = its.next()?;
+    let count = i64::try_from(its.count()).unwrap_or(i64::MAX).saturating_add(1);
+    Some(Standstill::astray(count).of(first.instance.clone()))
 }
 
 /// As [`Inspect::mismatches`](crate::inspect::Inspect::mismatches), for events and read models in two databases.

@@ -11,7 +11,8 @@ use super::output::{number, text};
 use super::projections::shown_build;
 use super::{Ended, Outcome, Session, events, rebuild};
 use crate::builds::Build;
-use crate::failure::{Action, FailedEvent, FailureQuery, FailureStatus, Intervention};
+use crate::failure::{Action, Attempt, FailedEvent, FailureQuery, FailureStatus, Intervention};
+use crate::inspect::ActivityKind;
 use crate::query::{Query, SubQuery};
 
 /// The largest number of records in memory.
@@ -154,6 +155,9 @@ fn show(session: &mut Session<'_>, args: &FailedShowArgs) -> Outcome {
     let projection = session.build(&args.projection, args.projection_version)?;
     let held = session.held_or_given_up(&projection, &args.instance, args.position)?;
     let mut done = session.done_about(&projection, &args.instance, args.position)?;
+    if done.is_empty() && held.attempt.state == FailureStatus::Discarded {
+        done.extend(session.discarded_elsewhere(&projection, &args.instance, args.position)?);
+    }
     done.reverse();
     if session.out.is_json() {
         let done = done.iter().map(intervention).collect();
@@ -235,6 +239,30 @@ impl Session<'_> {
         if self.store.failed_events(&build.key, &query.states(states))?.is_empty() { Err(error) } else { Ok(()) }
     }
 
+    /// Checks that there is something to give up: the event, or what a discard of it left that was cut off.
+    pub(super) fn check_discard(
+        &self,
+        (projection, version): (&str, Option<u32>),
+        instance: &str,
+        position: i64,
+    ) -> anyhow::Result<()> {
+        let Err(error) = self.held_in_some((projection, version), instance, position) else { return Ok(()) };
+        let number = self.build(projection, version)?.key.version;
+        let is_one = |build: &&Build| build.key.projection() == projection && build.key.version == number;
+        for build in self.builds()?.iter().filter(is_one) {
+            let Some(given_up) = self.given_up(build, instance, position)? else { continue };
+            let Attempt { aggregate_type, aggregate_id, .. } = &given_up.attempt;
+            let behind = FailureQuery::all().instance(instance).aggregate(aggregate_type, aggregate_id);
+            let behind = behind.positions(position.saturating_add(1), i64::MAX).limit(1);
+            // Nobody has tried what a discard left that was cut off.
+            let first = self.store.failed_events(&build.key, &behind)?.into_iter().next();
+            if first.is_some_and(|first| first.attempt.attempts == 0) {
+                return Ok(());
+            }
+        }
+        Err(error)
+    }
+
     /// Checks that an event is recorded as failed in the build that readers see, or in a shadow of the same version.
     /// If it failed only in another version, the error names that version.
     pub(super) fn held_in_some(
@@ -277,12 +305,16 @@ impl Session<'_> {
         let what =
             format!("event {position} of instance {instance:?} is not on record as failed in projection {name:?}");
         // The latest comes first, and says what became of the event.
-        let became = self.done_about(projection, instance, position)?.first().map_or(String::new(), |done| {
+        let own = self.done_about(projection, instance, position)?.into_iter().next();
+        let is_of_this = own.is_some() || self.given_up(projection, instance, position)?.is_some();
+        let done = own.map_or_else(|| self.discarded_elsewhere(projection, instance, position), |own| Ok(Some(own)))?;
+        let became = done.map_or(String::new(), |done| {
             let action = match done.action {
                 Action::Retry => "retried",
                 Action::Discard => "discarded",
             };
-            format!(" any more: {action} by {:?} at {}: {:?}", done.by.who, moment(done.at), done.by.why)
+            let before = if is_of_this { " any more:" } else { " here; in another version it was" };
+            format!("{before} {action} by {:?} at {}: {:?}", done.by.who, moment(done.at), done.by.why)
         });
         bail!("{what}{became}; see `readside failed list {}`", clean(name))
     }
@@ -293,9 +325,14 @@ impl Session<'_> {
             Err(error) => error,
             held => return held,
         };
+        self.given_up(projection, instance, position)?.ok_or(not_held)
+    }
+
+    /// The record of an event that a person gave up.
+    fn given_up(&self, projection: &Build, instance: &str, position: i64) -> anyhow::Result<Option<FailedEvent>> {
         let query = FailureQuery::all().instance(instance).positions(position, position);
         let given_up = self.store.failed_events(&projection.key, &query.states([FailureStatus::Discarded]))?;
-        given_up.into_iter().next().ok_or(not_held)
+        Ok(given_up.into_iter().next())
     }
 
     /// What people did about an event, the latest first.
@@ -303,5 +340,30 @@ impl Session<'_> {
         let mut done = self.store.interventions(&projection.key, INTERVENTIONS)?;
         done.retain(|done| *done.instance == *instance && done.position == position);
         Ok(done)
+    }
+
+    /// Who gave an event up in another version, whose builds may be gone. A version takes over what was given up in the
+    /// one before.
+    fn discarded_elsewhere(
+        &self,
+        projection: &Build,
+        instance: &str,
+        position: i64,
+    ) -> anyhow::Result<Option<Intervention>> {
+        let acts = self.store.activity(None, INTERVENTIONS)?;
+        let found = acts.into_iter().find(|act| {
+            act.kind == ActivityKind::Intervention
+                && act.what == Action::Discard.as_str()
+                && act.projection.as_deref() == Some(projection.key.projection())
+                && act.instance.as_deref() == Some(instance)
+                && act.position == Some(position)
+        });
+        Ok(found.map(|act| Intervention {
+            instance: instance.into(),
+            position,
+            action: Action::Discard,
+            by: act.by,
+            at: act.at,
+        }))
     }
 }

@@ -5,6 +5,7 @@ use anyhow::bail;
 use super::Session;
 use super::format::clean;
 use crate::builds::{Build, Phase};
+use crate::inspect::ProjectionStatus;
 use crate::query::HeadsRequest;
 
 /// `users@3`, or `users@3 (next)` for the shadow of this build.
@@ -13,9 +14,18 @@ pub(super) fn shown(projection: &str, version: u32, mark: Option<&str>) -> Strin
     format!("{}@{version}{mark}", clean(projection))
 }
 
-/// The same for a build.
+/// The same for a build. One that is kept for the way back is no next one, whatever its mark.
 pub(super) fn shown_build(build: &Build) -> String {
-    shown(build.key.projection(), build.key.version, build.key.mark())
+    shown(build.key.projection(), build.key.version, build.key.mark().map(|mark| in_phase(mark, build.phase)))
+}
+
+/// The same for the status of a build.
+pub(super) fn shown_status(found: &ProjectionStatus) -> String {
+    shown(&found.name, found.version, found.build.as_deref().map(|mark| in_phase(mark, found.phase)))
+}
+
+fn in_phase(mark: &str, phase: Phase) -> &str {
+    if phase == Phase::Kept { "kept" } else { mark }
 }
 
 impl Session<'_> {

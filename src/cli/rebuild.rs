@@ -6,7 +6,7 @@ use super::options::{
     BackArgs, BuildChangeArgs, BuildsArgs, BuildsCommand, DiscardArgs, RebuildArgs, ResetArgs, RetryArgs,
 };
 use super::output::{number, text};
-use super::projections::shown;
+use super::projections::{shown, shown_status};
 use super::status::{NONE_HERE, known};
 use super::{Ended, Outcome, Session};
 use crate::admin::{Change, RebuildReport};
@@ -116,9 +116,9 @@ fn list(session: &mut Session<'_>) -> Outcome {
         return session.out.remark(NONE_HERE).map(|()| Ended::Fine);
     }
     let row = |projection: &ProjectionStatus| {
-        let ProjectionStatus { name, version, build, phase, trouble, lag_events, .. } = projection;
+        let ProjectionStatus { phase, trouble, lag_events, .. } = projection;
         vec![
-            shown(name, *version, build.as_deref()),
+            shown_status(projection),
             phase.to_string(),
             known(projection, positions(*lag_events)),
             trouble.as_deref().map_or(String::new(), clean),
@@ -179,7 +179,7 @@ pub(super) fn retry(session: &mut Session<'_>, args: &RetryArgs) -> Outcome {
 pub(super) fn discard(session: &mut Session<'_>, args: &DiscardArgs) -> Outcome {
     let by = by::of_acts(&args.by)?;
     let of = (&*args.projection, args.projection_version);
-    session.held_in_some(of, &args.instance, args.position)?;
+    session.check_discard(of, &args.instance, args.position)?;
     let command = AdminCommand::Discard { instance: args.instance.clone(), position: args.position };
     session.operated_in(of, command, &by, &args.wait, changed)
 }

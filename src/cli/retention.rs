@@ -12,7 +12,7 @@ use super::options::{
     ReopenArgs, WaitArgs,
 };
 use super::output::{number, text};
-use super::projections::shown;
+use super::projections::{shown, shown_build};
 use super::{Ended, Outcome, Session};
 use crate::builds::{Build, Phase};
 use crate::command::{AdminCommand, RebuildOptions};
@@ -82,7 +82,7 @@ fn rebuild(session: &mut Session<'_>, args: &RedactArgs, affected: &AffectedProj
 /// Says which read model may still show what was erased, and which command helps.
 fn still_shows(affected: &AffectedProjection, build: Option<&Build>, instance: &str) -> String {
     let key = ProjectionKey { name: affected.projection.as_str().into(), version: affected.version };
-    let what = shown(key.projection(), key.version, key.mark());
+    let what = build.map_or_else(|| shown(key.projection(), key.version, key.mark()), shown_build);
     let name = quoted(key.projection());
     let run = match build.map(|build| build.phase) {
         _ if affected.live => format!("rebuild {name} --instance {}", quoted(instance)),

@@ -9,7 +9,7 @@ use super::commands::{ANSWER, outcome};
 use super::format::{clean, count, duration, moment, positions, several};
 use super::options::StatusArgs;
 use super::output::{Column, number, text};
-use super::projections::shown;
+use super::projections::shown_status;
 use super::stop::Stop;
 use super::{Ended, Outcome, Session, passes};
 use crate::command::CommandRecord;
@@ -176,7 +176,7 @@ fn print(
     }
     for projection in &status.projections {
         if let Some(missed) = projection.missed.filter(|missed| *missed > 0) {
-            let name = shown(&projection.name, projection.version, projection.build.as_deref());
+            let name = shown_status(projection);
             let what = several(missed, "statement");
             let told = format!("{name}: {what} met no row, updates and deletes, since the engines were started");
             session.out.prose("", 2, &told)?;
@@ -194,7 +194,7 @@ fn print(
 
 fn cells(projection: &ProjectionStatus, now: SystemTime) -> Vec<String> {
     vec![
-        shown(&projection.name, projection.version, projection.build.as_deref()),
+        shown_status(projection),
         state(projection),
         verdict(projection, now),
         known(projection, count(projection.instances)),
@@ -236,6 +236,8 @@ fn verdict(projection: &ProjectionStatus, now: SystemTime) -> String {
     let explains = |one: &&Standstill| match projection.verdict {
         Verdict::Stuck => !matches!(one.kind, StandstillKind::Paused | StandstillKind::FirstRun),
         Verdict::Behind | Verdict::Moving => true,
+        // Else the duration of a pause of one instance would be that of the rest.
+        Verdict::Idle => one.kind == StandstillKind::Paused,
         _ => false,
     };
     let reason = projection.standstills.iter().find(explains);
@@ -253,7 +255,7 @@ fn standstills(projections: &[ProjectionStatus]) -> Vec<String> {
         .filter(|(_, one)| one.kind != StandstillKind::Paused)
         .collect();
     let line = |(projection, one): &(&ProjectionStatus, &Standstill)| {
-        let name = shown(&projection.name, projection.version, projection.build.as_deref());
+        let name = shown_status(projection);
         let instance = one.instance.as_deref().map_or(String::new(), |name| format!(" in {name:?}"));
         let since = one.since.map_or(String::new(), |since| format!(" since {}", moment(since)));
         format!("{name}{instance}{since}: {}: {}", one.kind, clean(&one.reason))

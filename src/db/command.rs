@@ -1,6 +1,6 @@
 //! Commands to engines: rows that one engine at a time takes, keeps and answers.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use uuid::Uuid;
 
@@ -125,18 +125,22 @@ pub(super) fn asked(found: &Row) -> Result<CommandRecord, StoreError> {
 #[derive(Default)]
 pub(super) struct Free {
     /// The commands that this code can read, the oldest first.
-    pub(super) ids: Vec<Uuid>,
+    pub(super) found: Vec<FreeCommand>,
     /// The commands that it cannot read: a newer version may have written them.
     pub(super) strange: Vec<(Uuid, StoreError)>,
 }
 
+/// A command that waits for an engine.
+pub(super) struct FreeCommand {
+    pub(super) asked: CommandRecord,
+    /// Since when it waits.
+    pub(super) since: SystemTime,
+    /// The version that the engine runs which looks for commands.
+    pub(super) own: u32,
+}
+
 /// Finds the commands that an engine can take.
-pub(super) fn free(
-    conn: &mut dyn Conn,
-    projections: &[(String, u32)],
-    lease: Duration,
-    limit: usize,
-) -> Result<Free, StoreError> {
+pub(super) fn free(conn: &mut dyn Conn, projections: &[(String, u32)], lease: Duration) -> Result<Free, StoreError> {
     let dialect = conn.dialect();
     let mut sql = Sql::new(conn)?;
     let names = Value::TextArray(projections.iter().map(|(name, _)| name.clone()).collect());
@@ -144,7 +148,7 @@ pub(super) fn free(
     let which = dialect.any("projection", sql.params.len());
     let over = sql.over("kept_until", lease);
     let text = format!(
-        "SELECT {COLUMNS} FROM {} WHERE (state = 'asked' OR (state = 'taken' AND {over})) \
+        "SELECT {COLUMNS}, kept_until FROM {} WHERE (state = 'asked' OR (state = 'taken' AND {over})) \
          AND {which} ORDER BY command_id LIMIT 1000",
         dialect.table("commands")
     );
@@ -155,15 +159,16 @@ pub(super) fn free(
         let fits = |(own, number): &(String, u32)| {
             own == name && version.is_none_or(|v| v.is_null() || *v == Value::from(*number))
         };
-        if !projections.iter().any(fits) {
-            continue;
-        }
+        let Some((_, own)) = projections.iter().find(|one| fits(one)) else { continue };
         match asked(found) {
-            Ok(command) => free.ids.push(command.id),
+            Ok(asked) => {
+                // An engine that died has kept it until then.
+                let since = row::time(found, 13)?.map_or(asked.asked_at, |until| until.max(asked.asked_at));
+                free.found.push(FreeCommand { asked, since, own: *own });
+            }
             Err(error) => free.strange.push((row::uuid(found, 0)?.unwrap_or_default(), error)),
         }
     }
-    free.ids.truncate(limit);
     Ok(free)
 }
 

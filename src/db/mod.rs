@@ -22,6 +22,7 @@ mod fold;
 mod inspect;
 mod lag;
 mod lease;
+mod leave;
 pub(crate) mod made;
 pub(crate) mod member;
 mod model;
@@ -51,7 +52,7 @@ mod whole;
 pub(crate) use bench_cleanup::PREFIX as SCRATCH;
 #[cfg(feature = "sqlite")]
 pub(crate) use builds::column_types;
-pub(crate) use push::{Append, Counter, Counters};
+pub(crate) use push::{Append, Counter, Counters, INDEXING};
 pub use reading::Reader;
 pub(crate) use reading::{EachRow, OwnQuery};
 #[cfg(feature = "sqlite")]

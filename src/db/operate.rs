@@ -6,7 +6,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::place::placed;
-use super::{Backend, DbStore, ask, builds, command, discarded, model, replay, retention};
+use super::{Backend, DbStore, ask, builds, command, discarded, leave, model, replay, retention};
 use crate::builds::{Build, Comparison, LaggingInstance, Model, Phase};
 use crate::command::{CommandRecord, CommandState, NewCommand};
 use crate::error::{Error, OperateError, SetupError, StoreError, SwitchError, chain};
@@ -41,11 +41,14 @@ impl<B: Backend> CommandStore for DbStore<B> {
         lease: Duration,
         limit: usize,
     ) -> Result<Vec<CommandRecord>, StoreError> {
-        let free =
-            self.backend().read("looking for commands", |conn| command::free(conn, projections, lease, limit))?;
+        let free = self.backend().read("looking for commands", |conn| {
+            let mut free = command::free(conn, projections, lease)?;
+            leave::leave(conn, &mut free)?;
+            Ok::<_, StoreError>(free)
+        })?;
         let mut taken = Vec::new();
         free.strange.iter().for_each(|(id, error)| self.tell_strange(*id, error));
-        for id in free.ids {
+        for id in free.found.iter().map(|one| one.asked.id).take(limit) {
             match self.backend().write("taking a command", |conn| command::take(conn, id, owner, lease)) {
                 Ok(one) => taken.extend(one),
                 Err(error) if taken.is_empty() => return Err(error),

@@ -79,6 +79,19 @@ pub enum PushError {
         /// The session that held it, if that could be found out.
         holder: Option<Holder>,
     },
+    /// The first import of a database did not get the tables of events in time, to make the index of event ids.
+    #[error(
+        "nothing pushed: the first import makes the index of event ids, and others held the tables of events for more \
+         than {}; pause the pushes and try again, or make the index beforehand, on PostgreSQL by \
+         CREATE INDEX CONCURRENTLY (see docs/importing.md)",
+        spoken(*waited)
+    )]
+    IndexBusy {
+        /// How long the import waited.
+        waited: Duration,
+        /// What the database says.
+        source: StoreError,
+    },
     /// The push key was used before for other events.
     #[error(
         "nothing pushed: push key {key:?} of instance {instance:?} was used before for other events; a repeated push must bring the same ones"
@@ -187,7 +200,7 @@ impl PushError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Busy { .. } => true,
+            Self::Busy { .. } | Self::IndexBusy { .. } => true,
             Self::Store(error) => error.is_transient(),
             _ => false,
         }

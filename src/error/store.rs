@@ -98,7 +98,7 @@ impl StoreErrorKind {
             }
             Self::Corrupt => "; check that the path names a readside database, or restore it from a backup",
             Self::Diverged => "; the log was restored or exchanged meanwhile, it is read again",
-            Self::Schema => "; run setup() first, or put back what is missing",
+            Self::Schema => "; check that this is the right database, then run setup(), or put back what is missing",
             _ => "",
         }
     }

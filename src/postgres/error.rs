@@ -75,6 +75,7 @@ fn limit(code: &str, message: &str) -> Option<&'static str> {
              PostgresOptions::idle_in_transaction_timeout, or half a lease, or the server's own \
              idle_in_transaction_session_timeout"
         }
+        "42P07" => "; something else has this name here: rename that, or choose another database or schema",
         "3D000" => "; check the name of the database, or have its owner make it",
         "25P04" => "; try again; the transaction took longer than transaction_timeout of the server or the role allows",
         _ => return None,

@@ -7,7 +7,7 @@ use postgres::types::{FromSql, ToSql, Type};
 
 use super::error;
 use super::session::Session;
-use crate::db::{Append, Counter, Counters};
+use crate::db::{Append, Counter, Counters, INDEXING};
 use crate::error::StoreError;
 use crate::event::Event;
 
@@ -66,7 +66,7 @@ pub(super) fn index_ids<C: GenericClient>(session: &mut Session<'_, C>) -> Resul
     if get(found, 0)? {
         return Ok(());
     }
-    log::info!("the first import makes the indexes of event ids; pushes wait until it has stored its first events");
+    log::info!("{INDEXING}");
     let limit = "SELECT set_config('statement_timeout', $1, true)";
     session.rows(limit, &[(&LONGEST_INDEXING, Type::TEXT)], doing)?;
     session.rows("SELECT readside.index_ids()", &[], doing)?;

@@ -26,6 +26,15 @@ pub(super) const ACCESS: &str = "; check that its folder exists, and that this u
 /// An URI of which nothing is written, whatever this user may do.
 pub(super) const ASKED: &str = "; to write, leave mode=ro and immutable=1 out of its path";
 
+/// The beginning of SQLite's words about a view or a trigger that does not fit with the tables.
+const BROKEN: &str = "error in ";
+
+/// The remedy for such an object.
+const MEND_OR_DROP: &str = "; SQLite changes no table while this object names what is not there: mend it or drop it";
+
+/// The remedy if the name of an object is taken.
+const NAME_TAKEN: &str = "; something else has this name here: rename that, or choose another file";
+
 /// An error with only SQLite's own words. Its source would repeat the code and the general meaning of the code.
 #[derive(Debug)]
 struct Said(Error);
@@ -51,8 +60,12 @@ impl StdError for Said {
 pub(super) fn store(doing: &str, error: Error) -> StoreError {
     let kind = kind(&error);
     let code = error.sqlite_error().map(|error| format!("SQLite code {}", error.extended_code));
-    let mut error = StoreError::new(doing, kind, Said(error));
+    let said = Said(error);
+    let words = said.to_string();
+    let mut error = StoreError::new(doing, kind, said);
     match kind {
+        Kind::Schema if words.starts_with(BROKEN) => error = error.with_remedy(MEND_OR_DROP),
+        Kind::Schema if words.contains("already exists") => error = error.with_remedy(NAME_TAKEN),
         Kind::Replaced => error = error.with_remedy(LOG_IS_GONE),
         Kind::ReadOnly | Kind::CannotOpen => error = error.with_remedy(ACCESS),
         _ => {}

@@ -8,7 +8,7 @@ use rusqlite::types::ValueRef;
 
 use super::handle::{Handle, bind_changes};
 use super::value;
-use crate::db::{Append, Conn as _, Counter, Counters, row};
+use crate::db::{Append, Conn as _, Counter, Counters, INDEXING, row};
 use crate::error::StoreError;
 use crate::value::to_micros;
 
@@ -41,6 +41,12 @@ pub(super) fn counters(
 
 /// The indexes of event ids. They cost each push, so a file has them from its first import on.
 pub(super) fn index_ids(handle: &Handle<'_>) -> rusqlite::Result<()> {
+    let sql = "SELECT count(*) FROM sqlite_master WHERE type = 'index' \
+               AND name IN ('readside_events_by_id', 'readside_events_archive_by_id')";
+    if handle.conn.query_row(sql, [], |row| row.get::<_, i64>(0))? == 2 {
+        return Ok(());
+    }
+    log::info!("{INDEXING}");
     handle.conn.execute_batch(
         "CREATE INDEX IF NOT EXISTS readside_events_by_id ON readside_events (event_id);
          CREATE INDEX IF NOT EXISTS readside_events_archive_by_id ON readside_events_archive (event_id)",

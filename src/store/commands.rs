@@ -25,8 +25,9 @@ pub trait CommandStore: Sealed + fmt::Debug + Send + Sync {
     fn ask(&self, command: &NewCommand) -> Result<Uuid, OperateError>;
 
     /// Takes commands that wait, or whose engine no longer keeps them, for these projections (name and version), the
-    /// oldest first, at most `limit`. It leaves commands that this code cannot read to other engines. Once it has taken
-    /// a command, it returns that one even if the next one fails.
+    /// oldest first, at most `limit`. It leaves commands that this code cannot read to other engines; and, for a while,
+    /// those that name no version and that a living engine of another version can carry out, and this one cannot. Once
+    /// it has taken a command, it returns that one even if the next one fails.
     ///
     /// # Errors
     /// When the store fails and nothing is taken.

@@ -1,13 +1,14 @@
 //! Versions that the code raises.
 
-use readside::admin::{CommandState, RebuildOptions};
+use readside::admin::{AdminCommand, CommandState, NewCommand, RebuildOptions};
 use readside::builds::{LaggingInstance, Phase};
 use readside::error::{AwaitError, OperateError};
 use readside::prelude::*;
-use readside::store::{ProjectionStore, ProjectionTransaction};
+use readside::store::{LeaseStore, Member, ProjectionStore, ProjectionTransaction};
 use readside::{Engine, EngineConfig, EngineStore, admin};
+use uuid::Uuid;
 
-use crate::{Counted, LONG, Place, by, count, eager, eventually, fill, handler, seen, start};
+use crate::{Counted, LONG, Place, by, count, eager, eventually, fill, handler, lazy, remote, seen, start};
 
 /// Version 2 doubles the numbers, has another column, and has no second table.
 pub(crate) fn doubled() -> Projection {
@@ -274,4 +275,70 @@ pub(crate) fn what_a_person_went_back_to_stays<P: Place>(place: &P) {
     assert_eq!((live(place), asked(place)), (1, before));
     let text = unfed(&new).unwrap();
     assert!(text.contains("version 1") && text.contains("`readside builds switch counts`"), "{text}");
+}
+
+// Contract: O2: engines of both versions take commands, and only the newer code can show its build again.
+both!(what_was_gone_back_from_is_shown_again);
+pub(crate) fn what_was_gone_back_from_is_shown_again<P: Place>(place: &P) {
+    let old = start(place.open(), eager());
+    fill(&old, 2, 4);
+    let new = start_doubled(place.open(), eager());
+    eventually("the switch", || live(place) == 2);
+    eventually("its record", || new.admin().commands(None, 1).unwrap()[0].state == CommandState::Done);
+    let remote = remote(place).timeout(LONG);
+    for _ in 0..3 {
+        remote.back("counts", false, &by()).unwrap();
+        assert_eq!(live(place), 1);
+        remote.switch("counts", &by()).unwrap();
+        assert_eq!(live(place), 2);
+    }
+    remote.back("counts", false, &by()).unwrap();
+    let missing = |outcome: Result<admin::Change, OperateError>, words: &str| match outcome {
+        Err(OperateError::Answered { error }) => assert!(error.contains(words), "{error}"),
+        other => panic!("{other:?}"),
+    };
+    // The engine of the older version is asked itself.
+    missing(old.admin().switch("counts", &by()), "version 2 is kept, and it takes the code of version 2 to show it");
+    missing(old.admin().switch("counts", &by()), "runs it and did not take the command");
+    new.shutdown(LONG).unwrap();
+    missing(remote.switch("counts", &by()), "no engine runs it, so start one");
+}
+
+// Contract: O2: the engine that cannot carry a command out leaves it to one that can, but not for ever.
+both!(a_command_is_left_to_the_code_that_can_carry_it_out);
+pub(crate) fn a_command_is_left_to_the_code_that_can_carry_it_out<P: Place>(place: &P) {
+    let store = place.open();
+    start(store.clone(), lazy()).shutdown(LONG).unwrap();
+    let alive = |process: u128, version: u32| {
+        let projections = vec![("counts".to_owned(), version)];
+        let member = Member { process: Uuid::from_u128(process), name: format!("api-{process}"), projections };
+        store.heartbeat(&member, LONG).unwrap();
+    };
+    let ask = |command: AdminCommand| {
+        let command = NewCommand { projection: "counts".into(), version: None, command, by: by() };
+        store.commands().ask(&command).unwrap()
+    };
+    let taken = |process: u128, version: u32| -> Vec<Uuid> {
+        let runs = [("counts".to_owned(), version)];
+        let taken = store.commands().take(Uuid::from_u128(process), &runs, LONG, 5).unwrap();
+        store.commands().give_back(Uuid::from_u128(process)).unwrap();
+        taken.iter().map(|asked| asked.id).collect()
+    };
+    alive(1, 1);
+    let switch = ask(AdminCommand::Switch { within: None });
+    assert_eq!(taken(1, 1), [switch], "nobody else can take it");
+    alive(2, 2);
+    assert_eq!((taken(1, 1), taken(2, 2)), (vec![], vec![switch]));
+    place.sql("UPDATE readside.commands SET asked_at = '2020-01-01T00:00:00.000000Z'");
+    assert_eq!(taken(1, 1), [switch], "the other one is alive, and takes no commands");
+    store.commands().withdraw(switch, &serde_json::Value::Null).unwrap();
+    // Readers see version 1.
+    let verify = ask(AdminCommand::Verify { instance: None, repair: false });
+    assert_eq!((taken(2, 2), taken(1, 1)), (vec![], vec![verify]));
+    store.commands().withdraw(verify, &serde_json::Value::Null).unwrap();
+    for command in [AdminCommand::Abandon, AdminCommand::Rebuild(RebuildOptions::default())] {
+        let id = ask(command);
+        assert_eq!((taken(2, 2), taken(1, 1)), (vec![id], vec![id]), "both can do it");
+        store.commands().withdraw(id, &serde_json::Value::Null).unwrap();
+    }
 }

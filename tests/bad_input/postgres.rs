@@ -236,3 +236,23 @@ fn a_newer_schema_is_named() {
     let error = ProjectionStore::setup(&*store, &[]).unwrap_err();
     assert!(matches!(error, SetupError::NewerSchema { found: 99, .. }), "{error:?}");
 }
+
+// Contract: A1: the first import waits for whoever writes events, and the index is what it wants.
+#[test]
+fn an_import_that_cannot_make_its_index_says_so() {
+    let database = common::postgres::database();
+    let options = PostgresOptions::default().lock_timeout(Duration::from_millis(100));
+    let store = PostgresStore::connect_with(database.url(), options).unwrap();
+    store.setup().unwrap();
+    let mut writer =
+        readside::postgres_driver::Client::connect(database.url(), readside::postgres_driver::NoTls).unwrap();
+    writer.batch_execute("BEGIN; LOCK TABLE readside.events IN ROW EXCLUSIVE MODE").unwrap();
+    let import = || store.push_imported(&[command("a", "1").id(uuid::Uuid::from_u128(1))]);
+    let error = import().unwrap_err();
+    assert!(matches!(error, PushError::IndexBusy { .. }) && error.is_transient(), "{error:?}");
+    let text = chain(&error);
+    assert!(text.contains("the index of event ids") && text.contains("CREATE INDEX CONCURRENTLY"), "{text}");
+    assert!(!text.contains("another push"), "it is not about a counter: {text}");
+    writer.batch_execute("COMMIT").unwrap();
+    import().unwrap();
+}

@@ -109,6 +109,25 @@ fn an_immutable_file_is_not_read_without_its_log() {
     assert_eq!(alone.filter(&Query::new()).unwrap().len(), 1);
 }
 
+// Contract: L10: in the file of another application a set-up does not help, or would be a mistake.
+#[test]
+fn the_file_of_another_application_is_refused_for_what_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("other.db");
+    let db = Connection::open(&path).unwrap();
+    db.execute_batch("CREATE TABLE orders (id INTEGER PRIMARY KEY)").unwrap();
+    let store = SqliteStore::open(&path).unwrap();
+    let Err(PushError::Store(error)) = store.push(&[command("a", "1")]) else { panic!("it was stored") };
+    let text = chain(&error);
+    assert!(error.kind() == Kind::Schema && text.contains("check that this is the right database"), "{text}");
+    // It has a table of such a name, so a set-up was run already.
+    db.execute_batch("CREATE TABLE readside_events (id INTEGER PRIMARY KEY)").unwrap();
+    let error = store.setup().unwrap_err();
+    let text = chain(&error);
+    assert!(text.contains("readside_events already exists"), "{text}");
+    assert!(text.contains("rename") && !text.contains("setup()"), "{text}");
+}
+
 // Contract: I1
 #[test]
 fn a_newer_schema_and_a_missing_one_are_named() {
@@ -116,7 +135,7 @@ fn a_newer_schema_and_a_missing_one_are_named() {
     match store.push(&[command("a", "1")]) {
         Err(PushError::Store(error)) => {
             assert_eq!(error.kind(), Kind::Schema);
-            assert!(chain(&error).contains("run setup() first"), "{}", chain(&error));
+            assert!(chain(&error).contains("run setup()"), "{}", chain(&error));
         }
         other => panic!("{other:?}"),
     }

@@ -155,6 +155,37 @@ fn checkpoints_above_the_heads_of_the_other_are_stuck() {
     });
 }
 
+// Contract: L11: other events took the places of those from which the read model was made, or the newest ones are gone.
+// Heads and checkpoints agree.
+#[test]
+fn events_that_the_read_model_was_not_made_of_are_told() {
+    let put_back = "DELETE FROM readside.events WHERE instance_id = 'a' AND position > 1; \
+                    UPDATE readside.heads SET head = 1 WHERE instance_id = 'a'; UPDATE readside.instances SET head = 1, \
+                    head_event = (SELECT event_id FROM readside.events WHERE instance_id = 'a') WHERE instance_id = 'a'";
+    for (sql, others) in [(put_back, 1), ("DELETE FROM readside.events WHERE instance_id = 'a' AND position > 1", 0)] {
+        both_ways(|apart| {
+            apart.fill();
+            apart.handler().trigger(&["b"]).unwrap();
+            assert_eq!(apart.run(&["status"]).code, 0);
+            let sql = match &apart.events {
+                Place::Sqlite(_) => sql.replace("readside.", "readside_"),
+                Place::Postgres(_) => sql.to_owned(),
+            };
+            execute(&apart.events, &sql);
+            for _ in 0..others {
+                let line =
+                    json!({"instance": "a", "aggregate_type": "user", "aggregate_id": "u9", "type": "user.added"});
+                apart.run_with(&["push"], &line.to_string()).ok();
+            }
+            let ran = apart.run(&["status"]);
+            assert_eq!(ran.code, 4, "{}", ran.out);
+            assert!(ran.out.contains("users@1 in \"a\": history diverged"), "{}", ran.out);
+            let ran = apart.run(&["doctor"]);
+            assert!(ran.code == 3 && ran.out.contains("FAIL  history"), "{}", ran.out);
+        });
+    }
+}
+
 #[test]
 fn the_doctor_looks_at_both() {
     both_ways(|apart| {

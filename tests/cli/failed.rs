@@ -1,9 +1,17 @@
 //! Failed events: anybody can see them, and a service that has the code can repair them.
 
+use std::sync::Arc;
+
+use readside::error::{StoreError, StoreErrorKind};
+use readside::failure::By;
 use readside::prelude::*;
-use readside::{EngineConfig, HandlerConfig, NewEvent, Policy};
+use readside::testing::{Call, FaultyStore};
+use readside::{
+    EngineConfig, EngineStore, HandlerConfig, NewEvent, Policy, PostgresStore, ProjectionHandler, SqliteStore,
+};
 use serde_json::json;
 
+use crate::common::{LONG, eventually};
 use crate::service::{service, users};
 use crate::{Place, on_both};
 
@@ -195,6 +203,73 @@ fn an_event_is_given_up() {
         assert_eq!((&shown["state"], &shown["interventions"][0]["action"]), (&json!("discarded"), &json!("discard")));
         let error = service(place, true, &["failed", "retry", "users", "--all", "--why", " "]).failed();
         assert!(error.contains("--why is empty"), "{error}");
+    });
+}
+
+/// Gives event 2 up as a process does that dies before it applies what waits behind it.
+fn cut_off<S>(store: S)
+where
+    FaultyStore<S>: EngineStore,
+{
+    let dies = |call: &Call| match call.name {
+        "ProjectionTransaction::apply" | "ProjectionTransaction::apply_one" => {
+            Err(StoreError::new("applying", StoreErrorKind::Full, "it dies here"))
+        }
+        _ => Ok(()),
+    };
+    let store = Arc::new(FaultyStore::failing(store, dies));
+    let dying = ProjectionHandler::new(store.clone(), store, users(true), HandlerConfig::default()).unwrap();
+    dying.discard("acme", 2, &By::new("bob", "a test")).unwrap_err();
+}
+
+// Contract: H3: what a discard left undone that was cut off is done by the same command, once.
+#[test]
+fn a_discard_that_was_cut_off_is_ended_by_the_same_command() {
+    on_both(|place| {
+        fail(place);
+        match place {
+            Place::Sqlite(_) => cut_off(SqliteStore::open(place.name()).unwrap()),
+            Place::Postgres(_) => cut_off(PostgresStore::connect(&place.name()).unwrap()),
+        }
+        assert_eq!(rows(place), 2);
+        let discard = ["failed", "discard", "users", "acme", "2", "--why", "again"];
+        let done = service(place, true, &discard).ok();
+        let told = "users: event 2 had been given up before, and 1 event that waited behind it was applied\n";
+        assert_eq!((done.as_str(), rows(place)), (told, 3));
+        // Said once more, it changes nothing.
+        let error = service(place, true, &discard).failed();
+        assert!(error.contains("any more: discarded by \"bob\" at 20"), "{error}");
+        assert_eq!(rows(place), 3);
+        let shown = place.run(&["failed", "show", "users", "acme", "2", "--json"]).json();
+        assert_eq!(shown["interventions"].as_array().unwrap().len(), 1, "{shown}");
+    });
+}
+
+// Contract: H3: a version takes over what was given up in the one before, with the person who did it.
+#[test]
+fn who_gave_an_event_up_is_shown_in_the_next_version() {
+    on_both(|place| {
+        fail(place);
+        let by = ["--who", "bob", "--why", "a test"];
+        service(place, true, &[&["failed", "discard", "users", "acme", "2"], &by[..]].concat()).ok();
+        place.with(|store| {
+            let engine = store.engine(raised(), EngineConfig::default());
+            let show = ["failed", "show", "users", "acme", "2"];
+            eventually("the switch", || {
+                let builds = place.run(&["builds", "list", "--json"]).lines();
+                builds.iter().any(|build| build["version"] == 2 && build["phase"] == "live")
+            });
+            let shown = place.run(&show).ok();
+            assert!(shown.contains("users@2") && shown.contains("a person gave it up"), "{shown}");
+            assert!(shown.contains("discard by bob at 20") && shown.contains(": a test"), "{shown}");
+            place.run(&[&["builds", "drop-old", "users"], &by[..]].concat()).ok();
+            let shown = place.run(&show).ok();
+            assert!(shown.contains("discard by bob at 20"), "{shown}");
+            let again = [&["failed", "discard", "users", "acme", "2"], &by[..]].concat();
+            let error = place.run(&again).failed();
+            assert!(error.contains("any more: discarded by \"bob\" at 20"), "{error}");
+            engine.shutdown(LONG).unwrap();
+        });
     });
 }
 

@@ -106,6 +106,8 @@ fn a_read_model_is_built_anew_and_back_again() {
             let switched = words(&["builds", "switch", "users"]);
             assert!(switched.contains("readers see the new build"), "{switched}");
             assert!(place.run(&["builds", "list"]).ok().contains("kept"));
+            let status = place.run(&["status"]).ok();
+            assert!(status.contains("users@1 (kept)") && !status.contains("(next)"), "{status}");
             assert!(words(&["builds", "back", "users"]).contains("readers see the former build again"));
             words(&["builds", "drop-old", "users"]);
             assert!(!place.run(&["builds", "list"]).ok().contains("kept"));

@@ -47,6 +47,21 @@ fn a_pause_is_kept_until_it_is_lifted() {
     });
 }
 
+// Contract: L11: the duration is that of the pause, and the projection is idle elsewhere.
+#[test]
+fn one_paused_instance_is_shown_as_paused() {
+    on_both(|place| {
+        place.with(|store| {
+            store.push(&["a", "b"].map(|tenant| readside::NewEvent::raw(tenant, "user", "u", "user.added"))).unwrap();
+            store.handler(users(true), HandlerConfig::default()).trigger(&["a", "b"]).unwrap();
+        });
+        assert!(!place.run(&["status"]).ok().contains("idle:"));
+        place.run(&["pause", "users", "--instance", "a", "--why", "a look"]).ok();
+        let status = place.run(&["status"]).ok();
+        assert!(status.contains("paused in 1") && status.contains("idle: paused for "), "{status}");
+    });
+}
+
 // Contract: L11
 #[test]
 fn resuming_the_whole_names_what_stays_paused() {

@@ -163,6 +163,19 @@ fn a_checkpoint_above_the_log_is_stuck_and_has_an_exit_code_of_its_own() {
     });
 }
 
+// Contract: L11: heads and counters still name the events that somebody deleted, so nothing lags. The doctor finds the
+// hole, and the status does, too.
+#[test]
+fn deleted_events_are_told_although_the_heads_stay() {
+    on_both(|place| {
+        push(place, "a", 5);
+        catch_up(place, "a");
+        execute(place, &in_tables(place, "DELETE FROM readside.events WHERE position > 3"));
+        let ran = place.run(&["status"]);
+        assert!(ran.code == 4 && ran.out.contains("stuck: history diverged"), "{}", ran.out);
+    });
+}
+
 /// Pushes events of new users.
 fn push_more(place: &Place, instance: &str, count: usize) {
     place.with(|store| {

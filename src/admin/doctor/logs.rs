@@ -2,14 +2,12 @@
 
 use super::standstills::{DIVERGED, remedy};
 use super::wording::{SHOWN, unreadable};
+use crate::admin::two_databases::COMPARED;
 use crate::builds::Phase;
 use crate::error::StoreError;
 use crate::inspect::{Finding, Mismatch, ProjectionStatus};
 use crate::query::Flaw;
 use crate::standstill::StandstillKind;
-
-/// The most checkpoints that are compared with the log.
-pub(super) const COMPARED: usize = 10_000;
 
 /// The most events that are counted to see whether logs are whole.
 pub(super) const COUNTED: usize = 100_000;

@@ -1,5 +1,6 @@
 //! How findings name projections and tell errors, and how much of a list they show.
 
+use crate::builds::Phase;
 use crate::error::{StoreError, chain};
 use crate::inspect::{Finding, ProjectionStatus};
 
@@ -8,8 +9,9 @@ pub(super) const SHOWN: usize = 20;
 
 /// The name, with the version if readers see another one.
 pub(super) fn shown(projection: &ProjectionStatus) -> String {
-    let ProjectionStatus { name, version, build, .. } = projection;
-    let mark = build.as_deref().map_or(String::new(), |mark| format!(", {mark}"));
+    let ProjectionStatus { name, version, build, phase, .. } = projection;
+    let mark = build.as_deref().map(|mark| if *phase == Phase::Kept { "kept" } else { mark });
+    let mark = mark.map_or(String::new(), |mark| format!(", {mark}"));
     if projection.is_live() { format!("{name:?}") } else { format!("{name:?} (version {version}{mark})") }
 }
 

@@ -29,6 +29,10 @@ use std::time::{Duration, Instant};
 use crate::error::{Holder, PushError};
 use crate::event::Event;
 
+/// What the log says before an import makes the indexes of event ids.
+pub(crate) const INDEXING: &str =
+    "the first import makes the indexes of event ids; pushes wait until it has stored its first events";
+
 /// What a backend writes for some pushes.
 #[derive(Debug)]
 pub struct Append<'l> {

@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::draft::{Draft, Push};
 use super::known::KnownVersions;
@@ -10,7 +11,7 @@ use super::ledger::{Ledger, Numbered, PushKey, key};
 use super::unique::{self, UniqueValue};
 use crate::db::row::{self, EVENT_COLUMNS};
 use crate::db::{Conn, Row};
-use crate::error::{StoreError, StoreErrorKind};
+use crate::error::{PushError, StoreError, StoreErrorKind};
 use crate::event::Event;
 use crate::sql::Dialect;
 use crate::sync::Mutex;
@@ -40,7 +41,7 @@ pub(super) fn complete<'p>(
     ledger: &mut Ledger,
     pushes: &[&'p Push],
     known: &Mutex<KnownVersions>,
-) -> Result<Vec<Numbered<'p>>, StoreError> {
+) -> Result<Vec<Numbered<'p>>, PushError> {
     let numbered = number(ledger, pushes);
     let known = known.lock();
     ledger.versions.resize(ledger.aggregates.len(), 0);
@@ -61,7 +62,11 @@ pub(super) fn complete<'p>(
         ids: distinct(pushes.iter().flat_map(|push| push.drafts.iter().filter_map(id))),
     };
     if !asked.ids.is_empty() {
-        conn.index_ids()?;
+        let since = Instant::now();
+        conn.index_ids().map_err(|error| match error.kind() {
+            StoreErrorKind::Timeout => PushError::IndexBusy { waited: since.elapsed(), source: error },
+            _ => PushError::Store(error),
+        })?;
     }
     ask(conn, &asked, ledger)?;
     Ok(numbered)

@@ -81,8 +81,9 @@ impl Shared {
             if let Err(error) = self.catch_up(job.projection, runner, &job.instances)
                 && !self.halt(runner, &error)
             {
-                self.standstills.failed(job.projection, StandstillSubject::Work, &error);
-                log::warn!("projection {:?}: {}; the next tick tries again", runner.name(), chain(&error));
+                let is_news = self.standstills.failed(job.projection, StandstillSubject::Work, &error);
+                let level = if is_news { log::Level::Warn } else { log::Level::Debug };
+                log::log!(level, "projection {:?}: {}; the next tick tries again", runner.name(), chain(&error));
             }
             unknown(&job.instances)
         };

@@ -18,6 +18,7 @@ use crate::engine::observe::Hook;
 use crate::engine::observe::observation::{CommandStep, Observation};
 use crate::engine::pass::reducing::Reducing;
 use crate::engine::run::control::Control;
+use crate::engine::run::standstills::Looker;
 use crate::engine::run::state::Shared;
 use crate::engine::run::thread;
 use crate::engine::stop::Stop;
@@ -193,8 +194,12 @@ impl Operator {
     /// One look, then the wait for the next one.
     pub(crate) fn tick(&mut self) {
         let shared = Arc::clone(&self.shared);
-        if let Err(error) = self.look(shared.stores.models.commands()) {
-            log::warn!("{}; commands wait for the next look", chain(&error));
+        match self.look(shared.stores.models.commands()) {
+            Ok(()) => shared.look_succeeded(Looker::Operator),
+            Err(error) => {
+                let text = format!("{}; commands wait for the next look", chain(&error));
+                shared.look_failed(Looker::Operator, Some(error.kind()), &text);
+            }
         }
         if !self.hears() && !shared.stop.is_set() {
             shared.look_at_fleet();

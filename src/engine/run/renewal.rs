@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use crate::engine::observe::observation::Observation;
 use crate::engine::run::runner::Runner;
+use crate::engine::run::standstills::Looker;
 use crate::engine::run::state::Shared;
 use crate::error::{StoreError, chain};
 use crate::lease::Member;
@@ -16,8 +17,12 @@ use crate::store::Notifications;
 
 /// One renewal, then the wait for the next one.
 pub(crate) fn tick(shared: &Arc<Shared>) {
-    if let Err(error) = renew(shared) {
-        log::warn!("{}; work goes on until its leases run out", chain(&error));
+    match renew(shared) {
+        Ok(()) => shared.look_succeeded(Looker::Renewal),
+        Err(error) => {
+            let text = format!("{}; work goes on until its leases run out", chain(&error));
+            shared.look_failed(Looker::Renewal, Some(error.kind()), &text);
+        }
     }
     shared.tick_if_unfed();
     shared.stop.wait(shared.config.lease / 3);

@@ -5,18 +5,21 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use crate::clock::spoken;
 use crate::engine::pass::reducing::Hanging;
 use crate::engine::run::runner::Runner;
-use crate::engine::run::standstills::{KnownStandstill, STARVES, StandstillKey};
+use crate::engine::run::standstills::{KnownStandstill, Looker, STARVES, StandstillKey, Word};
 use crate::engine::run::state::Shared;
-use crate::error::{Error, StoreError, chain, net};
+use crate::error::{Error, StoreError, StoreErrorKind, chain, net};
+use crate::plain::plain;
 use crate::query::{Cursor, ReadRequest};
 use crate::standing::Standing;
 use crate::standstill::{Note, Standstill, StandstillKind, StandstillSubject, bounded};
 use crate::state::{ProjectionKey, State};
 use crate::stop_cause::StopCause;
+use crate::value::time_text;
 
 /// Says that readers see another version than this engine runs, and that no engine runs that one.
 pub(crate) fn unseen(runner: &Runner, seen: &Standing) -> Option<Standstill> {
@@ -206,5 +209,35 @@ impl Shared {
         };
         let new = notes.kept.iter().filter(|(_, kept)| !kept.written).filter_map(written).collect();
         (new, notes.gone.iter().cloned().collect())
+    }
+}
+
+impl Shared {
+    /// Logs that a look at the database failed, unless the log has said so already.
+    pub(crate) fn look_failed(&self, looker: Looker, kind: Option<StoreErrorKind>, text: &str) {
+        let word = self.standstills.outage.lock().fail(looker, kind, Instant::now());
+        let engine = plain(&self.config.name);
+        match word {
+            None => log::debug!("{text}"),
+            Some(Word::Lasts { since, looks }) => log::warn!(
+                event = "outage", state = "lasts", engine:display = engine, looks = looks;
+                "the database has failed since {}, in {looks} looks so far; the last time: {text}",
+                time_text(since)
+            ),
+            Some(_) => log::warn!(event = "outage", state = "begins", engine:display = engine; "{text}"),
+        }
+    }
+
+    /// Logs that the database answers again, when a look by each thread that had failed has succeeded.
+    pub(crate) fn look_succeeded(&self, looker: Looker) {
+        let word = self.standstills.outage.lock().succeed(looker, Instant::now());
+        if let Some(Word::Over { after, looks }) = word {
+            let engine = plain(&self.config.name);
+            log::info!(
+                event = "outage", state = "over", engine:display = engine, looks = looks;
+                "the database answers again after {}; {looks} looks had failed",
+                spoken(after)
+            );
+        }
     }
 }

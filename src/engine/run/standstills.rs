@@ -1,6 +1,7 @@
 //! What this process knows about why projections and instances stand still here.
 
 mod notes;
+mod outage;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,6 +17,8 @@ use crate::stop_cause::{StopCause, Stopped};
 use crate::sync::Mutex;
 pub(crate) use notes::{KnownStandstill, StandstillKey};
 use notes::{News, Notes};
+use outage::Outage;
+pub(crate) use outage::{Looker, Word};
 
 /// The text for a projection that has no worker because reducers hang.
 pub(crate) const STARVES: &str = "no worker is left for it: more reducers hang than the pool has spare threads";
@@ -28,6 +31,7 @@ pub(crate) struct Standstills {
     /// True when there is something new that should not wait for the next tick.
     pub(crate) urgent: AtomicBool,
     pub(crate) notes: Mutex<Notes>,
+    pub(crate) outage: Mutex<Outage>,
     hook: Hook,
     /// Each runner's, by its place.
     builds: Vec<ProjectionKey>,
@@ -156,9 +160,16 @@ impl Standstills {
         }
     }
 
-    /// Notes that a whole projection stands still.
-    pub(crate) fn failed(&self, projection: usize, subject: StandstillSubject, error: &StoreError) {
-        self.with(|notes| notes.note((projection, subject), StandstillKind::of(error), &chain(error), 0));
+    /// Notes that a whole projection stands still. Returns true when the log should say so, because it has not said the
+    /// same lately.
+    pub(crate) fn failed(&self, projection: usize, subject: StandstillSubject, error: &StoreError) -> bool {
+        let (key, kind, reason) = ((projection, subject), StandstillKind::of(error), chain(error));
+        let mut is_news = true;
+        self.with(|notes| {
+            is_news = notes.is_news(&key, kind, &reason, 0);
+            notes.note(key, kind, &reason, 0)
+        });
+        is_news
     }
 
     /// Notes that the reason for which a whole projection stood still is gone.
@@ -228,10 +239,7 @@ impl Standstills {
     }
 
     pub(crate) fn look_failed(&self, projections: impl IntoIterator<Item = usize>, error: &Error) {
-        let kind = match error {
-            Error::Store(error) | Error::Push(PushError::Store(error)) => StandstillKind::of(error),
-            _ => StandstillKind::Database,
-        };
+        let kind = of_store(error).map_or(StandstillKind::Database, StandstillKind::of);
         let reason = chain(error);
         for projection in projections {
             self.with(|notes| notes.note((projection, StandstillSubject::Look), kind, &reason, 0));
@@ -286,6 +294,14 @@ impl Standstills {
             }
         };
         of.map(told).collect()
+    }
+}
+
+/// The error of a store in an error of a look.
+pub(crate) fn of_store(error: &Error) -> Option<&StoreError> {
+    match error {
+        Error::Store(error) | Error::Push(PushError::Store(error)) => Some(error),
+        _ => None,
     }
 }
 

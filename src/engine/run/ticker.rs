@@ -11,6 +11,7 @@ use crate::engine::observe::observation::Observation;
 use crate::engine::run::first_run::FirstRun;
 use crate::engine::run::lag::{Look, MOST};
 use crate::engine::run::runner::{RunState, Runner};
+use crate::engine::run::standstills::{Looker, of_store};
 use crate::engine::run::state::Shared;
 use crate::error::{Error, StoreError, chain};
 use crate::event::NewEvent;
@@ -67,10 +68,17 @@ impl Ticker {
         let looked = self.look();
         self.shared.mind_reducers();
         self.shared.tend_standstills(looked.as_ref().map(|_| ()));
-        let more = looked.unwrap_or_else(|error| {
-            log::warn!("looking for work: {}; the next tick looks again", chain(&error));
-            false
-        });
+        let more = match looked {
+            Ok(more) => {
+                self.shared.look_succeeded(Looker::Ticker);
+                more
+            }
+            Err(error) => {
+                let text = format!("looking for work: {}; the next tick looks again", chain(&error));
+                self.shared.look_failed(Looker::Ticker, of_store(&error).map(StoreError::kind), &text);
+                false
+            }
+        };
         let wait = self.shared.look_every();
         if !self.shared.stop.wait(SHORTEST.min(wait)) {
             return;

@@ -53,6 +53,8 @@ fn pushes() -> Vec<Line> {
             => ["nothing pushed", "it is taken", "\"email", "\"acme"],
         Busy { instance: tenant(), waited: Duration::from_secs(5), holder: Some(holder()) }
             => ["nothing pushed", "\"acme", "4711", "billing", "idle in transaction", "try again"],
+        IndexBusy { waited: Duration::from_secs(5), source: store() }
+            => ["nothing pushed", "index of event ids", "5 s", "pause the pushes", "CREATE INDEX CONCURRENTLY"]; caused,
         PushKeyReused { instance: tenant(), key: odd("key-1") } => ["nothing pushed", "\"key-1", "\"acme", "same ones"],
         Invalid { index: 2, field: "event type", source: InvalidEvent::Empty }
             => ["nothing pushed", "event type of event 2"]; of_ours,
