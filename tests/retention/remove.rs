@@ -11,6 +11,7 @@ use readside::query::{HeadsRequest, Query};
 use readside::retention::{Removed, TableRows};
 use readside::store::{EventSource, ProjectionStore};
 use readside::{Engine, EngineConfig, Event, EventStore, Expected, HandlerConfig, ProjectionHandler};
+use uuid::Uuid;
 
 use crate::common::LONG;
 use crate::{
@@ -256,6 +257,20 @@ pub(crate) fn pushes_meanwhile_come_before_or_not_at_all<P: Place>(place: &P) {
     assert_eq!(place.traces(ADA), [""; 0]);
     store.reopen("a").unwrap();
     assert_eq!(store.push(&[add("a", "u1", BOB)]).unwrap()[0].position(), report.head + 1);
+}
+
+// Contract: L10, A1: an import after a removal may end with the event that ended the first one.
+both!(versions_are_not_remembered_across_a_removal);
+pub(crate) fn versions_are_not_remembered_across_a_removal<P: Place>(place: &P) {
+    let (store, other) = (store(place, &[]), place.open());
+    let id = Uuid::now_v7();
+    let kept = || add("a", "u2", BOB).id(id);
+    store.import(&[add("a", "u1", ADA), rename("a", "u1", ADA), kept()]).unwrap();
+    other.remove("a", &mut |_| {}).unwrap();
+    other.reopen("a").unwrap();
+    other.import(&[kept()]).unwrap();
+    let pushed = store.push(&[add("a", "u1", ADA).expect(Expected::New)]).unwrap();
+    assert_eq!((pushed[0].position(), pushed[0].version()), (5, 1));
 }
 
 fn fill_some<S: Store>(store: &S) {
