@@ -131,11 +131,12 @@ pub enum AwaitError {
         /// The event.
         position: i64,
     },
-    /// The log no longer has the event: the store was restored to an older state, or a standby without the event was
-    /// promoted.
+    /// The log no longer has the event: the store was restored to an older state, a standby without the event was
+    /// promoted, or the tenant was removed.
     #[error(
         "event {position} of instance {instance:?}, which projection {projection:?} was to handle, is not in the log any \
-         more: the store was restored, or a server without it took over; push it again"
+         more: the store was restored, a server without it took over, or the tenant was removed; push it again if it \
+         still counts"
     )]
     EventLost {
         /// The projection.

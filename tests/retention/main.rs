@@ -32,7 +32,7 @@ mod remove;
 use std::sync::Arc;
 
 use readside::admin::{AdminCommand, CommandState, ExplainRequest, NewCommand};
-use readside::error::RetentionError;
+use readside::error::{PushError, RetentionError};
 use readside::failure::By;
 use readside::prelude::*;
 use readside::query::Query;
@@ -114,6 +114,7 @@ pub(crate) trait Store: EngineStore + CommandStore + Models + Clone + 'static {
     fn remove(&self, instance: &str, progress: &mut dyn FnMut(&TableRows)) -> Result<Removed, RetentionError>;
     fn remove_dry_run(&self, instance: &str) -> Result<Removed, RetentionError>;
     fn reopen(&self, instance: &str) -> Result<(), RetentionError>;
+    fn import(&self, events: &[NewEvent]) -> Result<Vec<Event>, PushError>;
     fn archive(&self, what: &Archival, progress: &mut dyn FnMut(&TableRows)) -> Result<Archived, RetentionError>;
     fn archive_dry_run(&self, what: &Archival) -> Result<Archived, RetentionError>;
     fn operations(&self) -> Vec<Operation>;
@@ -139,6 +140,9 @@ macro_rules! store {
             }
             fn remove_dry_run(&self, instance: &str) -> Result<Removed, RetentionError> {
                 self.remove_instance_dry_run(instance)
+            }
+            fn import(&self, events: &[NewEvent]) -> Result<Vec<Event>, PushError> {
+                self.push_imported(events)
             }
             fn reopen(&self, instance: &str) -> Result<(), RetentionError> {
                 self.reopen_instance(instance, &by())

@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use readside::admin::AdminCommand;
-use readside::error::{PushError, RetentionError};
+use readside::error::{AwaitError, PushError, RetentionError};
 use readside::failure::By;
 use readside::query::{HeadsRequest, Query};
 use readside::retention::{Removed, TableRows};
 use readside::store::{EventSource, ProjectionStore};
 use readside::{Engine, EngineConfig, Event, EventStore, Expected, HandlerConfig, ProjectionHandler};
+use uuid::Uuid;
 
 use crate::common::LONG;
 use crate::{
@@ -256,6 +257,43 @@ pub(crate) fn pushes_meanwhile_come_before_or_not_at_all<P: Place>(place: &P) {
     assert_eq!(place.traces(ADA), [""; 0]);
     store.reopen("a").unwrap();
     assert_eq!(store.push(&[add("a", "u1", BOB)]).unwrap()[0].position(), report.head + 1);
+}
+
+// Contract: L10, A1: an import after a removal may end with the event that ended the first one.
+both!(versions_are_not_remembered_across_a_removal);
+pub(crate) fn versions_are_not_remembered_across_a_removal<P: Place>(place: &P) {
+    let (store, other) = (store(place, &[]), place.open());
+    let id = Uuid::now_v7();
+    let kept = || add("a", "u2", BOB).id(id);
+    store.import(&[add("a", "u1", ADA), rename("a", "u1", ADA), kept()]).unwrap();
+    other.remove("a", &mut |_| {}).unwrap();
+    other.reopen("a").unwrap();
+    other.import(&[kept()]).unwrap();
+    let pushed = store.push(&[add("a", "u1", ADA).expect(Expected::New)]).unwrap();
+    assert_eq!((pushed[0].position(), pushed[0].version()), (5, 1));
+}
+
+// Contract: C6: events that went with their tenant are in no read model, also when the tenant goes on.
+both!(a_wait_for_removed_events_is_no_success);
+pub(crate) fn a_wait_for_removed_events_is_no_success<P: Place>(place: &P) {
+    let store = store(place, &[&users(1)]);
+    let engine = Engine::builder(store.clone()).projection(users(1)).start().unwrap();
+    let wait = |pushed: &[Event]| engine.await_pushed("users", pushed, LONG);
+    let gone = engine.push(&[add("a", "u1", ADA)]).unwrap();
+    wait(&gone).unwrap();
+    store.remove("a", &mut |_| ()).unwrap();
+    let lost = |waited: Result<(), AwaitError>| match waited {
+        Err(error @ AwaitError::EventLost { position: 1, .. }) => error.to_string(),
+        other => panic!("{other:?}"),
+    };
+    store.reopen("a").unwrap();
+    let there = engine.push(&[add("a", "u2", BOB)]).unwrap();
+    wait(&there).unwrap();
+    assert_eq!(store.names(&users(1)), [format!("a/u2={BOB}")]);
+    assert!(lost(wait(&gone)).contains("the tenant was removed"));
+    assert!(lost(wait(&[gone, there].concat())).contains("the tenant was removed"));
+    engine.await_position("users", "a", 1, LONG).unwrap();
+    engine.shutdown(LONG).unwrap();
 }
 
 fn fill_some<S: Store>(store: &S) {

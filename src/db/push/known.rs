@@ -1,8 +1,9 @@
 //! Versions of aggregates that this process has stored itself, so that they need not be read again.
 //!
-//! They are valid as long as the event at the head of the instance is the last one that this process stored. The
-//! counter row names that event, and every push reads this row under its lock. Code that changes versions in another
-//! way has to change the counter row's `head_event`.
+//! They are valid as long as the event at the head of the instance is the last one that this process stored, at the
+//! position where it stored it. An import may store an event again after its tenant was removed, but not at the same
+//! position. The counter row names both, and every push reads this row under its lock. Code that changes versions in
+//! another way has to change the counter row's `head_event`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::draft::Aggregate;
-use super::ledger::{Counters, Ledger};
+use super::ledger::{Counter, Counters, Ledger};
 
 /// How many aggregates are remembered, over all instances. Above that, all are forgotten.
 const MOST: usize = 20_000;
@@ -23,7 +24,7 @@ pub(crate) struct KnownVersions {
 
 #[derive(Debug)]
 struct InstanceVersions {
-    head: Uuid,
+    head: (i64, Uuid),
     versions: HashMap<(Arc<str>, Arc<str>), i64>,
 }
 
@@ -31,7 +32,7 @@ impl KnownVersions {
     /// The version of an aggregate whose instance has this counter, if it is known.
     pub(super) fn version(&self, counters: &Counters, (instance, kind, id): &Aggregate) -> Option<i64> {
         let known = self.instances.get(instance)?;
-        if counters.get(instance)?.event != Some(known.head) {
+        if head(counters.get(instance)?) != Some(known.head) {
             return None;
         }
         known.versions.get(&(Arc::clone(kind), Arc::clone(id))).copied()
@@ -47,14 +48,14 @@ impl KnownVersions {
             return;
         }
         for (instance, counter) in &counters {
-            let Some(head) = counter.event else { continue };
+            let Some(now) = head(counter) else { continue };
             let known = self.instances.entry(Arc::clone(instance));
-            let known = known.or_insert_with(|| InstanceVersions { head, versions: HashMap::new() });
-            if before.get(instance).is_none_or(|before| before.event != Some(known.head)) {
+            let known = known.or_insert_with(|| InstanceVersions { head: now, versions: HashMap::new() });
+            if before.get(instance).is_none_or(|before| head(before) != Some(known.head)) {
                 self.aggregates -= known.versions.len();
                 known.versions.clear();
             }
-            known.head = head;
+            known.head = now;
         }
         for ((instance, kind, id), version) in aggregates.into_iter().zip(versions) {
             if let Some(known) = self.instances.get_mut(&instance)
@@ -64,6 +65,11 @@ impl KnownVersions {
             }
         }
     }
+}
+
+/// The position and the id of the event at the head.
+fn head(counter: &Counter) -> Option<(i64, Uuid)> {
+    Some((counter.head, counter.event?))
 }
 
 #[cfg(test)]

@@ -128,7 +128,7 @@ fn waits() -> Vec<Line> {
         EventFailed { projection: projection(), instance: tenant(), position: 7 }
             => ["users", "\"acme", "event 7", "retry or discard it"],
         EventLost { projection: projection(), instance: tenant(), position: 7 }
-            => ["users", "\"acme", "event 7", "push it again"],
+            => ["users", "\"acme", "event 7", "the tenant was removed", "push it again"],
         Stopped { projection: projection(), stopped: Box::new(stopped(StopCause::Stopped(blocked()))) }
             => ["users", "\"acme", "position 7", "retry or discard"],
         ShutDown => ["the engine was shut down", "start another one"],

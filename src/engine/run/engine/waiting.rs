@@ -229,7 +229,7 @@ impl Engine {
         }
         for (position, id) in ends(events).into_iter().filter(|(_, id)| state.event != Some(*id)) {
             let stands = history::standing(source, instance, position)?;
-            if stands.at != Some(id) && stands.head >= position && source.removed(instance)? < position {
+            if stands.at != Some(id) && stands.head >= position {
                 return Ok(LogView::Lost { position });
             }
         }
