@@ -9,6 +9,7 @@ use super::html::Html;
 use super::table::cell;
 use super::words::{ago, count, positions, seconds, several, speed as spoken_speed};
 use crate::inspect::{MemberStatus, ProjectionStatus};
+use crate::remedy::{Part, Remedy};
 use crate::serve::health::{Whole, remedy, whole};
 use crate::serve::http::query::address;
 use crate::serve::series::{Point, Speed, id, speed, thinned};
@@ -26,7 +27,7 @@ struct Row<'p> {
     status: &'p ProjectionStatus,
     #[serde(flatten)]
     speed: Measured,
-    remedy: Option<String>,
+    remedy: Option<Remedy>,
     /// The last hour, the oldest first. Where there are many builds, these are some points of it.
     hour: Vec<Point>,
 }
@@ -178,14 +179,19 @@ fn calm(verdict: Verdict) -> &'static str {
 }
 
 /// A remedy, with the commands marked as code.
-pub(super) fn help(html: &mut Html, remedy: &str) {
+pub(super) fn help(html: &mut Html, remedy: &Remedy) {
     html.text("What to do: ");
-    coded(html, remedy);
+    for part in &remedy.0 {
+        match part {
+            Part::Words(words) => html.text(words),
+            Part::Command(command) => html.element("code", &[], command),
+        };
+    }
 }
 
 /// A text whose parts in backticks become code.
-pub(super) fn coded(html: &mut Html, remedy: &str) {
-    for (at, part) in remedy.split('`').enumerate() {
+pub(super) fn coded(html: &mut Html, text: &str) {
+    for (at, part) in text.split('`').enumerate() {
         if at % 2 == 1 {
             html.element("code", &[], part);
         } else {

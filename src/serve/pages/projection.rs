@@ -15,7 +15,8 @@ use crate::builds::{BuildProgress, Phase};
 use crate::clock::spoken;
 use crate::error::chain;
 use crate::inspect::{ActiveLease, InstanceLag, LeaseQuery, ProjectionStatus};
-use crate::serve::health::{self, remedy};
+use crate::remedy::Remedy;
+use crate::serve::health::remedy;
 use crate::serve::http::query::address;
 use crate::serve::series::{Mark, Point, Speed, id, speed};
 use crate::standstill::Standstill;
@@ -50,7 +51,7 @@ impl<T> Part<T> {
 struct View<'p> {
     status: &'p ProjectionStatus,
     speed: Speed,
-    remedy: Option<String>,
+    remedy: Option<Remedy>,
     hour: Vec<Point>,
     marks: Vec<Mark>,
     /// The progress of a running rebuild.
@@ -206,7 +207,7 @@ fn why(html: &mut Html, view: &View<'_>, asked: &Asked<'_>) {
                     for one in grave {
                         html.within("li", &[], |html| {
                             html.text(one).raw("<br>");
-                            help(html, &health::of(projection, one));
+                            help(html, &projection.remedy(one));
                         });
                     }
                 });
