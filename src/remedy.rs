@@ -144,19 +144,24 @@ impl Command {
     }
 }
 
+impl Command {
+    /// Its words, quoted for a shell.
+    pub(crate) fn words(&self) -> Vec<String> {
+        let begins = std::iter::once("readside").chain(self.name.split(' ')).map(str::to_owned);
+        let (args, options) = (self.args.iter(), self.options.iter());
+        // Behind `--`, nothing counts as an option.
+        let (first, between, last) = if self.args.iter().any(|arg| arg.starts_with('-')) {
+            (options, Some("--".to_owned()), args)
+        } else {
+            (args, None, options)
+        };
+        begins.chain(first.map(|word| quoted(word))).chain(between).chain(last.map(|word| quoted(word))).collect()
+    }
+}
+
 impl Display for Command {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "readside {}", self.name)?;
-        let put = |f: &mut fmt::Formatter<'_>, words: &[String]| {
-            words.iter().try_for_each(|word| write!(f, " {}", quoted(word)))
-        };
-        if self.args.iter().any(|arg| arg.starts_with('-')) {
-            put(f, &self.options)?;
-            f.write_str(" --")?;
-            return put(f, &self.args);
-        }
-        put(f, &self.args)?;
-        put(f, &self.options)
+        f.write_str(&self.words().join(" "))
     }
 }
 

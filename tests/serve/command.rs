@@ -169,12 +169,14 @@ fn the_command_serves_on_a_socket_and_takes_it_away() {
 
 /// The commands that a page shows, as a reader copies them.
 fn shown(body: &str) -> Vec<String> {
-    let texts = body.split("<code>").skip(1).map(|rest| rest.split("</code>").next().unwrap());
+    let texts =
+        body.split("<code").skip(1).map(|rest| rest.split_once('>').unwrap().1.split("</code>").next().unwrap());
+    let texts = texts.map(|text| text.replace("<span>", "").replace("</span>", ""));
     let copied = |text: &str| {
         let plain = [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#39;", "'"), ("&amp;", "&")];
         plain.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
     };
-    texts.filter(|text| text.starts_with("readside ")).map(copied).collect()
+    texts.filter(|text| text.starts_with("readside ")).map(|text| copied(&text)).collect()
 }
 
 // Contract: S3: a shell takes each command of a page, and no argument is missing.

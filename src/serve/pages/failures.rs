@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::asked::{Asked, Made, Missing, ROWS, key};
 use super::html::Html;
+use super::overview::run;
 use super::table::{cell, list};
 use super::words::{ago, count, machine, moment, positions, several};
 use crate::failure::{FailedEvent, FailureClass, FailureQuery, FailureStatus};
@@ -323,10 +324,10 @@ fn write_one(html: &mut Html, view: &OneView, asked: &Asked<'_>) {
         };
         html.within("p", &[], |html| {
             html.text("Once the reducer is fixed: ");
-            html.element("code", &[], about("failed retry", "the reducer is fixed"));
+            run(html, &about("failed retry", "the reducer is fixed"));
         });
         html.within("p", &[], |html| {
-            html.text("To give it up: ").element("code", &[], about("failed discard", "it is wrong and stays so"));
+            run(html.text("To give it up: "), &about("failed discard", "it is wrong and stays so"));
         });
     });
 }

@@ -227,7 +227,7 @@ fn facts(html: &mut Html, view: &View<'_>, asked: &Asked<'_>) {
     html.within("div", &[("class", "card")], |html| {
         html.within("dl", &[("class", "facts")], |html| {
             fact(html, "Behind", "big", |html| lag(html, projection, view.speed));
-            fact(html, "Speed", "big", |html| pace(html, view.speed));
+            fact(html, "Speed", "big", |html| pace(html, projection, view.speed));
             fact(html, "Instances", "big", |html| {
                 let known = !projection.events_elsewhere;
                 html.text(if known { count(projection.instances) } else { "not known".to_owned() });
@@ -248,7 +248,10 @@ fn facts(html: &mut Html, view: &View<'_>, asked: &Asked<'_>) {
             });
             fact(html, "Engines that run it", "", |html| _ = html.text(count(projection.members)));
             fact(html, "Leases", "", |html| {
-                _ = html.text(format!("{}, by {}", count(projection.leases), several(projection.owners, "engine")));
+                _ = match projection.leases {
+                    0 => html.text("none"),
+                    leases => html.text(format!("{}, by {}", count(leases), several(projection.owners, "engine"))),
+                };
             });
             fact(html, "First run", "", |html| {
                 _ = html.text(if projection.succeeded { "is over" } else { "goes on" });
@@ -369,7 +372,10 @@ fn time(html: &mut Html, view: &View<'_>) {
     });
     html.within("p", &[("class", "legend")], |html| {
         for ((step, _), words) in steps.iter().zip(words) {
-            html.element("span", &[("class", &format!("key {step}"))], "").text(format!(" {words} "));
+            html.within("span", &[("class", "item")], |html| {
+                html.element("span", &[("class", &format!("key {step}"))], "").text(format!(" {words}"));
+            });
+            html.text(" ");
         }
     });
 }
