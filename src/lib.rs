@@ -90,6 +90,7 @@ mod conninfo;
 mod dialect;
 mod event;
 mod plain;
+mod remedy;
 mod sealed;
 mod setters;
 mod standing;

@@ -4,7 +4,7 @@
 //! stored anyway (pauses, phases, members, checkpoints above heads) needs no note: the store reads it from its place.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
@@ -12,6 +12,8 @@ use uuid::Uuid;
 
 use crate::error::{StoreError, StoreErrorKind};
 use crate::plain::plain;
+use crate::remedy::Piece::{Here, Run, Say};
+use crate::remedy::{Act, Piece, in_general};
 use crate::state::ProjectionKey;
 
 /// The most characters of a reason that are kept.
@@ -65,7 +67,7 @@ pub enum StandstillKind {
 }
 
 impl StandstillKind {
-    const ALL: [Self; 20] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::Hangs,
         Self::Diverged,
         Self::Orphaned,
@@ -123,57 +125,104 @@ impl StandstillKind {
     /// What a person can do about it.
     #[must_use]
     pub fn remedy(self) -> &'static str {
+        static TEXTS: LazyLock<Vec<(StandstillKind, String)>> =
+            LazyLock::new(|| StandstillKind::ALL.map(|kind| (kind, in_general(kind.pieces()))).into());
+        TEXTS.iter().find(|(kind, _)| *kind == self).map_or("", |(_, text)| text)
+    }
+
+    /// The remedy, before it is known which projection it is about.
+    pub(crate) fn pieces(self) -> &'static [Piece] {
         match self {
-            Self::Diverged => {
-                "see by `readside doctor` whether only a counter is behind its log; else connect the right store; or, if this one \
-                 is right, build the read model from it: `readside reset`"
-            }
-            Self::Orphaned => {
-                "restore read tables and checkpoints of one moment; or build the read model from the events: `readside reset`, \
-                 for this instance alone with `--instance`, or `readside rebuild`"
-            }
-            Self::Incomplete => {
-                "restore the event store from a backup that is whole; where the content of an event is lost for good, put it \
-                 back with the payload null, as an erased one; where no event is missing, `readside doctor` says which head to set"
-            }
-            Self::Denied => "grant the role of the service what the reason names; the engine goes on by itself",
-            Self::ReadOnly => {
+            Self::Diverged => &[
+                Say("see by "),
+                Run(Act::Doctor),
+                Say(
+                    " whether only a counter is behind its log; else connect the right store; or, if this one is right, build \
+                     the read model from it: ",
+                ),
+                Run(Act::Reset),
+                Here(&[Say(", in all instances "), Run(Act::ResetAll)], &[]),
+            ],
+            Self::Orphaned => &[
+                Say("restore read tables and checkpoints of one moment; or build the read model from the events: "),
+                Run(Act::Reset),
+                Here(
+                    &[Say(", in all instances "), Run(Act::ResetAll)],
+                    &[Say(", for one instance alone with --instance")],
+                ),
+                Say(", or "),
+                Run(Act::Rebuild),
+            ],
+            Self::Incomplete => &[
+                Say(
+                    "restore the event store from a backup that is whole; where the content of an event is lost for good, put it \
+                     back with the payload null, as an erased one; where no event is missing, ",
+                ),
+                Run(Act::Doctor),
+                Say(" says which head to set"),
+            ],
+            Self::Denied => &[Say("grant the role of the service what the reason names; the engine goes on by itself")],
+            Self::ReadOnly => &[Say(
                 "connect the service to the primary server, or have it open the file with write access; the engine goes \
-                 on by itself where that changes beneath it"
-            }
-            Self::Full => "make room on the disk; the engine goes on by itself",
-            Self::Missing => {
-                "put back what the reason names, and the engine goes on by itself; or raise the version of the projection, \
-                 so that it is rebuilt; where a table was altered, `readside rebuild` makes it anew as well; run \
-                 `readside setup` where nothing was set up yet"
-            }
+                 on by itself where that changes beneath it",
+            )],
+            Self::Full => &[Say("make room on the disk; the engine goes on by itself")],
+            Self::Missing => &[
+                Say(
+                    "put back what the reason names, and the engine goes on by itself; or raise the version of the projection, \
+                     so that it is rebuilt; where a table was altered, ",
+                ),
+                Run(Act::Rebuild),
+                Say(" makes it anew as well; run "),
+                Run(Act::Setup),
+                Say(" where nothing was set up yet"),
+            ],
             Self::Unreachable => {
-                "see that the database runs and that the process reaches it; the engine goes on by itself"
+                &[Say("see that the database runs and that the process reaches it; the engine goes on by itself")]
             }
-            Self::Locked => "find the transaction that holds the lock, and end it; the engine goes on by itself",
-            Self::Halted => "fix what the reason names, then go on with `readside rebuild`",
-            Self::Refused => {
-                "readers see the former build: fix what the reason names, then ask for the switch with `readside builds switch`"
+            Self::Locked => {
+                &[Say("find the transaction that holds the lock, and end it; the engine goes on by itself")]
             }
-            Self::Hangs => {
+            Self::Halted => &[Say("fix what the reason names, then go on with "), Run(Act::Rebuild)],
+            Self::Refused => &[
+                Say("readers see the former build: fix what the reason names, then ask for the switch with "),
+                Run(Act::Switch),
+            ],
+            Self::Hangs => &[Say(
                 "see by a stack trace of that process what the reducer waits for, and fix it; a restart ends the reducer, other \
-                 instances go on meanwhile"
+                 instances go on meanwhile",
+            )],
+            Self::Panicked => &[Say("see the log of that process; what it tried is tried again by itself")],
+            Self::Database => &[Say("fix what the reason names; the engine tries again by itself")],
+            Self::Leased => {
+                &[Say("see "), Run(Act::Leases), Say("; if that process hangs, end it: another one takes over")]
             }
-            Self::Panicked => "see the log of that process; what it tried is tried again by itself",
-            Self::Database => "fix what the reason names; the engine tries again by itself",
-            Self::Leased => "see `readside leases`; if that process hangs, end it: another one takes over",
-            Self::Unseen => {
-                "have readers see this version, by `readside builds back` or `readside builds switch`; or start the \
-                 service whose code has the other one"
+            Self::Unseen => &[
+                Say("have readers see this version, by "),
+                Run(Act::Back),
+                Say(" or "),
+                Run(Act::Switch),
+                Say("; or start the service whose code has the other one"),
+            ],
+            Self::Unmoved => &[Say("see the log of the processes that run it, and "), Run(Act::Leases)],
+            Self::NoEngine => &[
+                Say("start the service whose code has this version; or have readers see another one that is run, by "),
+                Run(Act::Switch),
+                Say(" or "),
+                Run(Act::Back),
+                Say("; or remove it by "),
+                Run(Act::Remove),
+                Say(", if no service keeps it any more"),
+            ],
+            Self::FirstRun => {
+                &[Say("wait for the process that leads it; "), Run(Act::Watch), Say(" shows how far it is")]
             }
-            Self::Unmoved => "see the log of the processes that run it, and `readside leases`",
-            Self::NoEngine => {
-                "start the service whose code has this version; or have readers see another one that is run, by \
-                 `readside builds switch` or `readside builds back`; or remove it by `readside projections remove`, if no \
-                 service keeps it any more"
-            }
-            Self::FirstRun => "wait for the process that leads it; `readside status --watch` shows how far it is",
-            Self::Paused => "let it go on with `readside resume`",
+            Self::Paused => &[
+                Say("see "),
+                Run(Act::Commands),
+                Say(" for who paused it and why; if that person agrees, "),
+                Run(Act::Resume),
+            ],
         }
     }
 

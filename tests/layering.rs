@@ -24,6 +24,7 @@ const LAYERS: [(u8, &[&str]); 7] = [
             "retention",
             "plain",
             "query",
+            "remedy",
             "sealed",
             "setters",
             "standstill",

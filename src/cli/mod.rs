@@ -29,6 +29,8 @@ mod serve;
 mod setup;
 mod status;
 mod stop;
+#[cfg(test)]
+mod tests;
 mod transfer;
 mod verify;
 

@@ -49,6 +49,9 @@ const STANDSTILLS: usize = 10;
 /// How many engines that do not hear of pushes are described.
 const DEAF: usize = 3;
 
+/// How many reasons the line of a probe names.
+const REASONS: usize = 3;
+
 /// How many pauses are described.
 const PAUSES: usize = 10;
 
@@ -110,7 +113,11 @@ fn probe(session: &mut Session<'_>, status: &Status) -> anyhow::Result<()> {
     let name =
         |projection: &Option<String>| projection.as_deref().map_or(String::new(), |name| format!("{}: ", clean(name)));
     let reasons = found.reasons.iter().map(|one| format!("{}{}", name(&one.projection), clean(&one.reason)));
-    session.out.line(&format!("stuck: {}", reasons.collect::<Vec<_>>().join("; ")))
+    let mut shown: Vec<String> = reasons.take(REASONS).collect();
+    if found.reasons.len() > REASONS {
+        shown.push(format!("and {} more", found.reasons.len() - REASONS));
+    }
+    session.out.line(&format!("stuck: {}", shown.join("; ")))
 }
 
 fn look(session: &Session<'_>, args: &StatusArgs, survey: &mut Survey) -> anyhow::Result<(Status, Vec<CommandRecord>)> {

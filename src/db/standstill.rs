@@ -306,9 +306,13 @@ fn holder(conn: &mut dyn Conn, key: &ProjectionKey, (count, instance): (i64, Str
 fn leased(held: &Leased, known: &SharedFacts<'_>) -> Standstill {
     let Leased { count, instance, owner, since } = held;
     let name = known.members.iter().find(|member| Some(member.process) == *owner).map(|member| member.name.as_str());
-    let process = owner.map_or("a process".to_owned(), |owner| format!("process {owner}"));
-    let reason =
-        format!("{process} ({}) has it and does not move it{}", name.unwrap_or("not on the list"), more(*count));
+    // People know a process by its name.
+    let process = match (name, owner) {
+        (Some(name), _) => format!("process {name:?}"),
+        (None, Some(owner)) => format!("process {owner}, which is not on the list,"),
+        (None, None) => "a process".to_owned(),
+    };
+    let reason = format!("{process} has it and does not move it{}", more(*count));
     Standstill::new(Kind::Leased, reason).of(instance.clone()).since(*since)
 }
 

@@ -8,8 +8,23 @@ use uuid::Uuid;
 use super::format;
 use crate::builds::Phase;
 use crate::failure::By;
+use crate::remedy::Piece::{Run, Say};
+use crate::remedy::{Act, Piece, Remedy, Subject};
 use crate::standing::{Figures, Judged, Standing, Verdict, judge};
-use crate::standstill::Standstill;
+use crate::standstill::{Standstill, StandstillKind};
+
+const DROP: &[Piece] = &[
+    Say("readers do not see this build: remove it with "),
+    Run(Act::DropOld),
+    Say(", unless the event store is the wrong one"),
+];
+
+const GIVE_UP: &[Piece] = &[
+    Say("readers do not see this build: connect the right store; or, if this one is right, give the build up with "),
+    Run(Act::Abandon),
+    Say(", then ask for it with "),
+    Run(Act::Rebuild),
+];
 
 /// How everything is doing.
 #[derive(Debug, Clone, Serialize)]
@@ -267,6 +282,23 @@ impl ProjectionStatus {
         (self.verdict, self.reason, self.since, self.standstills) = (motion, reason, since, standstills);
         self.moved_at = standing.moved_at;
         self.standing = Some(standing);
+    }
+
+    /// What a person does about one of the reasons. A remedy for a build that readers do not see changes only that build,
+    /// and not what they see.
+    pub(crate) fn remedy(&self, one: &Standstill) -> Remedy {
+        use StandstillKind as K;
+        let pieces = match (one.kind, self.phase) {
+            (K::Diverged | K::Halted, Phase::Kept) => DROP,
+            (K::Diverged, Phase::Building | Phase::Ready | Phase::Halted) => GIVE_UP,
+            (kind, _) => kind.pieces(),
+        };
+        Remedy::of(pieces, &self.subject(one.instance.as_deref()))
+    }
+
+    /// What a remedy for it, or for an instance of it, is about.
+    pub(crate) fn subject<'a>(&'a self, instance: Option<&'a str>) -> Subject<'a> {
+        Subject { projection: &self.name, version: Some(self.version).filter(|_| !self.is_live()), instance }
     }
 
     /// True when readers see it.

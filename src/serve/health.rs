@@ -8,6 +8,8 @@ use super::board::Shown;
 use crate::clock::spoken;
 use crate::engine::Readings;
 use crate::inspect::{ProjectionStatus, Status};
+use crate::remedy::Piece::{Run, Say};
+use crate::remedy::{Act, Piece, Remedy};
 use crate::standing::Verdict;
 use crate::standstill::{Standstill, StandstillKind};
 
@@ -25,51 +27,45 @@ pub(crate) struct Whole {
     #[serde(serialize_with = "crate::clock::rfc3339::optional::serialize")]
     pub(crate) since: Option<SystemTime>,
     /// What a person does about it.
-    pub(crate) remedy: Option<String>,
+    pub(crate) remedy: Option<Remedy>,
 }
 
-/// What a person does about a projection. A shell takes each command in it as it is printed.
-pub(crate) fn remedy(projection: &ProjectionStatus) -> Option<String> {
-    let name = quoted(&projection.name);
-    match projection.verdict {
-        Verdict::Idle | Verdict::Moving => None,
-        Verdict::Building => Some("wait; `readside builds list` shows how far it is".to_owned()),
-        Verdict::Failing => Some(format!("see `readside failed list {name}`; fix the reducer and retry, or discard")),
-        Verdict::Behind => Some("see `readside status --watch` for whether it comes nearer".to_owned()),
-        _ => projection.standstills.iter().find(|one| is_why(projection.verdict, one)).map(|one| of(projection, one)),
-    }
+const BUILDING: &[Piece] = &[Say("wait; "), Run(Act::Builds), Say(" shows how far it is")];
+const FAILING: &[Piece] = &[
+    Say("see "),
+    Run(Act::Failed),
+    Say("; fix the reducer, then "),
+    Run(Act::RetryAll),
+    Say("; or discard single events"),
+];
+const BEHIND: &[Piece] = &[
+    Say("see by "),
+    Run(Act::Watch),
+    Say(" whether it comes nearer, and by "),
+    Run(Act::Leases),
+    Say(" who works on it"),
+];
+
+/// What a person does about a projection.
+pub(crate) fn remedy(projection: &ProjectionStatus) -> Option<Remedy> {
+    let why = || projection.standstills.iter().find(|one| is_why(projection.verdict, one));
+    let pieces = match projection.verdict {
+        Verdict::Idle | Verdict::Moving => return None,
+        Verdict::Building => BUILDING,
+        Verdict::Failing => FAILING,
+        Verdict::Behind if why().is_none() => BEHIND,
+        _ => return why().map(|one| projection.remedy(one)),
+    };
+    Some(Remedy::of(pieces, &projection.subject(None)))
 }
 
 /// The gravest reason comes first. A pause may stand behind reasons that do not make the verdict.
 fn is_why(verdict: Verdict, one: &Standstill) -> bool {
-    verdict != Verdict::Paused || one.kind == StandstillKind::Paused
-}
-
-/// What a person does about one of the reasons.
-pub(crate) fn of(projection: &ProjectionStatus, one: &Standstill) -> String {
-    let (name, instance) = (quoted(&projection.name), one.instance.as_deref());
-    let only = instance.map_or(String::new(), |instance| format!(" --instance {}", quoted(instance)));
-    if one.kind != StandstillKind::Paused {
-        let whole = |command: &str| (format!("`{command}`"), format!("`{command} {name} --why 'it stands still'`"));
-        let mut text = one.kind.remedy().to_owned();
-        for (plain, whole) in ["readside reset", "readside rebuild"].map(whole) {
-            text = text.replace(&plain, &whole);
-        }
-        return if only.is_empty() { text } else { text.replace("`--instance`", &format!("`{}`", only.trim_start())) };
+    match verdict {
+        Verdict::Paused => one.kind == StandstillKind::Paused,
+        Verdict::Behind => one.kind == StandstillKind::NoEngine,
+        _ => true,
     }
-    format!(
-        "see `readside commands {name}` for who paused it and why; if that person agrees, \
-         `readside resume {name}{only} --why 'it may go on'`"
-    )
-}
-
-/// A word of a shell's command. A name of plain letters stays as it is.
-fn quoted(word: &str) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'/' | b':');
-    if !word.is_empty() && word.bytes().all(|byte| is_plain(byte) || byte == b'-') && !word.starts_with('-') {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', "'\\''"))
 }
 
 /// The gravest verdict on everything that readers see. If that is well, a build next to it counts too: as building, or,
@@ -121,7 +117,7 @@ pub(crate) struct Cause {
     pub(crate) projection: Option<String>,
     pub(crate) version: Option<u32>,
     pub(crate) reason: String,
-    pub(crate) remedy: Option<String>,
+    pub(crate) remedy: Option<Remedy>,
 }
 
 /// Whether all is well, and why not.

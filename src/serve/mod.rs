@@ -24,6 +24,8 @@ mod thread;
 
 pub use address::ServeAddress;
 pub use error::ServeError;
+#[cfg(all(test, feature = "cli"))]
+pub(crate) use health::remedy;
 pub use metrics::{Metric, MetricKind, Metrics, Sample};
 pub use options::ServeOptions;
 pub use server::StatusServer;

@@ -209,7 +209,7 @@ pub(crate) fn a_version_that_nobody_runs_is_named<P: Place>(place: &P) {
     let pushed = is_told(&old, ["version 2", "`readside builds back counts`"]);
     let findings = admin::Doctor::default().examine(&place.open());
     let engines = findings.iter().find(|finding| finding.check == "engines").unwrap();
-    assert!(engines.remedy.as_ref().unwrap().contains("`readside builds back counts`"), "{engines:?}");
+    assert!(engines.remedy.as_ref().unwrap().contains("`readside builds back counts --why "), "{engines:?}");
     let before = asked(place);
     a_lease_later(place);
     assert_eq!((live(place), asked(place)), (2, before), "nobody has asked for anything");

@@ -308,6 +308,11 @@ fn what_is_behind_shows_by_how_much_and_why() {
     let mut chrome = Chrome::start();
     look(&mut chrome, &story, "/", "behind");
     look(&mut chrome, &story, "/projection?projection=orders", "behind-projection");
+    story.engine.admin().pause("orders", None, &By::new("ada", "the totals are checked")).unwrap();
+    eventually("the pause", || story.row("orders")["verdict"] == "paused");
+    look(&mut chrome, &story, "/", "paused");
+    look(&mut chrome, &story, "/projection?projection=orders", "paused-projection");
+    assert_eq!(chrome.value("document.querySelector('#facts').textContent.includes('done in about')"), false);
     story.gate.open();
 }
 
@@ -331,6 +336,8 @@ fn what_fails_shows_its_cause() {
     look(&mut chrome, &story, "/failures", "failures");
     look(&mut chrome, &story, "/failures?projection=invoices", "failures-projection");
     look(&mut chrome, &story, "/activity", "activity");
+    // The page is still narrow. A cell with several parts does not press them into columns.
+    assert_eq!(chrome.value("document.querySelector('td[data-label=About] a').offsetHeight < 30"), true);
     let one = story.client.get("/failures.json?projection=invoices").page()["failures"][0].clone();
     let path = format!("/failure?projection=invoices&instance=acme&position={}", one["position"]);
     look(&mut chrome, &story, &path, "failure");

@@ -5,11 +5,13 @@ use std::process::{Child, Command, Stdio};
 
 use readside::EventStore;
 use readside::builds::Phase;
+use readside::failure::{By, FailureQuery};
 use readside::store::{ProjectionKey, ProjectionStore};
 
 use crate::changes::Listening;
+use crate::client::address;
 use crate::common::{LONG, child, eventually};
-use crate::{Client, Place, count, counts, start};
+use crate::{Client, EVIL, Place, count, counts, serve, start};
 
 fn command(place: &impl Place) -> Command {
     let mut command = Command::new(assert_cmd::cargo::cargo_bin!("readside"));
@@ -163,4 +165,67 @@ fn the_command_serves_on_a_socket_and_takes_it_away() {
     assert!(std::os::unix::net::UnixStream::connect(&socket).is_ok());
     child::send("-TERM", process.0.id().into());
     assert_eq!((process.0.wait().unwrap().code(), socket.exists()), (Some(0), false));
+}
+
+/// The commands that a page shows, as a reader copies them.
+fn shown(body: &str) -> Vec<String> {
+    let texts =
+        body.split("<code").skip(1).map(|rest| rest.split_once('>').unwrap().1.split("</code>").next().unwrap());
+    let texts = texts.map(|text| text.replace("<span>", "").replace("</span>", ""));
+    let copied = |text: &str| {
+        let plain = [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#39;", "'"), ("&amp;", "&")];
+        plain.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
+    };
+    texts.filter(|text| text.starts_with("readside ")).map(|text| copied(&text)).collect()
+}
+
+// Contract: S3: a shell takes each command of a page, and no argument is missing.
+both!(each_command_on_a_page_is_whole);
+fn each_command_on_a_page_is_whole<P: Place>(place: &P) {
+    let engine = start(place.open(), [counts("counts", 1), counts("others", 1)]);
+    let pushed = engine.push(&[count(EVIL, "x"), count(EVIL, "bad"), count("b", "x")]).unwrap();
+    engine.await_pushed("counts", &pushed[..1], LONG).unwrap();
+    engine.admin().pause("others", Some(EVIL), &By::new("ada", "a test")).unwrap();
+    eventually("the failure", || engine.admin().failed_events("counts", &FailureQuery::all()).unwrap().len() == 1);
+    engine.shutdown(LONG).unwrap();
+    let store = place.open();
+    store.push(&[count("b", "x")]).unwrap();
+    let key = ProjectionKey { name: "others".into(), version: 1 };
+    store.builds().enter(&key, &[Phase::Live], Phase::Live, Some("the switch was refused: no")).unwrap();
+    let (_server, client) = serve(&engine);
+    let of = |name| {
+        client.get("/index.json").page()["projections"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|one| one["name"] == name)
+            .cloned()
+    };
+    eventually("the picture", || of("others").is_some_and(|one| one["verdict"] == "stuck"));
+    eventually("the examination", || client.get("/database").status == 200);
+    let pair = ("projection", "counts");
+    let paths = [
+        "/".to_owned(),
+        "/database".to_owned(),
+        address("/projection", &[pair]),
+        address("/projection", &[("projection", "others")]),
+        address("/failure", &[pair, ("instance", EVIL), ("position", "2")]),
+        address("/instance", &[("instance", EVIL)]),
+        address("/explain", &[pair, ("instance", EVIL)]),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(assert_cmd::cargo::cargo_bin!("readside"), folder.path().join("readside")).unwrap();
+    let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
+    let mut all: Vec<String> = paths.iter().flat_map(|path| shown(&client.get(path).body)).collect();
+    all.sort();
+    all.dedup();
+    assert!(all.len() > 8, "{all:?}");
+    for text in all {
+        // Wrong arguments end with 2. Right ones meet a database that is not there.
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &text]).env("PATH", &path).env("READSIDE_DATABASE_URL", folder.path().join("no/test.db"));
+        let output = shell.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(1) && said.contains("no/test.db"), "{text}: {said}");
+    }
 }

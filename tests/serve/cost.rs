@@ -123,6 +123,15 @@ fn census(server: &Server, since: usize) -> Vec<String> {
     found.map(put).collect()
 }
 
+/// 1,000 instances of 600 projections.
+const FILL: &str = "INSERT INTO readside.instances (instance_id, head) SELECT 'i' || (10000 + i), 9 FROM generate_series(1, 1000) i;
+        INSERT INTO readside.heads SELECT instance_id, 'user', 9 FROM readside.instances;
+        INSERT INTO readside.projections (name, version, definition, live, phase) SELECT 'p' || (10000 + i), 1,
+          '{\"events\":[[\"user\",[\"a\"]]],\"tables\":[]}', true, 'live' FROM generate_series(1, 600) i;
+        INSERT INTO readside.projection_states (instance_id, projection, version, position, store)
+        SELECT instance_id, name, 1, 9, (SELECT store_id FROM readside.store) FROM readside.instances, readside.projections;
+        ANALYZE;";
+
 fn plan(explain: &mut Driver, how: &str, text: &str) -> Vec<String> {
     let rows = explain.simple_query(&format!("EXPLAIN ({how}) {text}")).unwrap();
     let line = |message: &SimpleQueryMessage| match message {
@@ -138,14 +147,7 @@ fn a_part_of_the_instances_is_found_by_an_index() {
     let server = telling();
     let store = PostgresStore::connect(&server.url()).unwrap();
     store.setup().unwrap();
-    let fill = "INSERT INTO readside.instances (instance_id, head) SELECT 'i' || (10000 + i), 9 FROM generate_series(1, 1000) i;
-        INSERT INTO readside.heads SELECT instance_id, 'user', 9 FROM readside.instances;
-        INSERT INTO readside.projections (name, version, definition, live, phase) SELECT 'p' || (10000 + i), 1,
-          '{\"events\":[[\"user\",[\"a\"]]],\"tables\":[]}', true, 'live' FROM generate_series(1, 600) i;
-        INSERT INTO readside.projection_states (instance_id, projection, version, position, store)
-        SELECT instance_id, name, 1, 9, (SELECT store_id FROM readside.store) FROM readside.instances, readside.projections;
-        ANALYZE;";
-    driver(&server).batch_execute(fill).unwrap();
+    driver(&server).batch_execute(FILL).unwrap();
     let since = server.log().len();
     assert_eq!(store.status(false).unwrap().projections[0].instances, 1000);
     let parts = census(&server, since);
@@ -161,6 +163,36 @@ fn a_part_of_the_instances_is_found_by_an_index() {
     let of_all = plan.iter().position(|line| line.contains("Group Key: p.number, p.owner")).expect(&whole);
     let of_lag = plan.iter().position(|line| line.contains("*SELECT* 3")).expect(&whole);
     assert!(of_all < of_lag && !plan[..of_lag].iter().any(|line| line.contains("Sort")), "{whole}");
+}
+
+// Contract: S4: a service that asks for metrics again and again has a bounded share counted anew.
+#[test]
+fn metrics_in_code_count_a_share_anew() {
+    let server = telling();
+    let store = PostgresStore::connect(&server.url()).unwrap();
+    store.setup().unwrap();
+    driver(&server).batch_execute(FILL).unwrap();
+    let engine = Engine::builder(store.clone()).config(config()).projection(counts("counts", 1)).start().unwrap();
+    let parts = |look: &dyn Fn()| {
+        let since = server.log().len();
+        look();
+        let is_part = |one: &&String| one.contains("hs AS MATERIALIZED") && one.contains("p AS MATERIALIZED");
+        ran(&server, since).iter().filter(is_part).count()
+    };
+    let metrics = || {
+        let metrics = engine.metrics().unwrap();
+        assert_eq!(
+            metrics.number("readside_instances", &[("projection", "p10001"), ("state", "current")]),
+            Some(1000.0)
+        );
+        assert!(metrics.number("readside_look_age_seconds", &[]).is_some());
+    };
+    // Without what an earlier look counted, each look counts all of them.
+    let all = [parts(&|| drop(store.status(false).unwrap())), parts(&metrics)];
+    assert!(all.iter().all(|all| *all >= 7), "{all:?}");
+    let further = [parts(&metrics), parts(&metrics)];
+    assert!(further.iter().all(|further| (1..=4).contains(further)), "{all:?}, then {further:?}");
+    engine.shutdown(LONG).unwrap();
 }
 
 /// How many rows the nodes of a plan handled and left out, in all.

@@ -28,13 +28,14 @@ fn shown(page: &str, section: &str) -> String {
 
 /// The commands that the page tells to run, as they are printed.
 fn commands(shown: &str) -> Vec<String> {
-    let parts = shown.split("<code>").skip(1).map(|after| after.split_once("</code>").unwrap().0);
+    let parts = shown.split("<code").skip(1).map(|after| after.split_once('>').unwrap().1);
+    let parts = parts.map(|after| after.split_once("</code>").unwrap().0.replace("<span>", "").replace("</span>", ""));
     let plain = |text: &str| {
         [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#39;", "'"), ("&amp;", "&")]
             .iter()
             .fold(text.to_owned(), |text, (escaped, letter)| text.replace(escaped, letter))
     };
-    parts.map(plain).collect()
+    parts.map(|part| plain(&part)).collect()
 }
 
 /// Runs a command as a person does who copies it from the page.

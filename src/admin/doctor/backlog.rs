@@ -6,6 +6,7 @@ use super::wording::{list, shown};
 use crate::clock::spoken;
 use crate::inspect::{Finding, ProjectionStatus, Status};
 use crate::plain::several;
+use crate::remedy::Act;
 
 /// Checks whether an event waits for longer than this.
 pub(super) fn lag(status: &Status, longest: Duration) -> Finding {
@@ -38,10 +39,15 @@ pub(super) fn lag(status: &Status, longest: Duration) -> Finding {
                 "paused: {}",
                 list(&paused, |projection| format!("{}{}", describe(projection), paused_by(projection)))
             ),
-            "let it go on with `readside resume`",
+            format!("let it go on with {}", first(&paused, Act::Resume)),
         );
     }
     Finding::ok(check, format!("no event waits for more than {}", spoken(longest)))
+}
+
+/// The command for the first of these projections.
+fn first(projections: &[&ProjectionStatus], act: Act) -> String {
+    projections.first().map_or(String::new(), |first| format!("`{}`", act.on(&first.subject(None))))
 }
 
 /// Who paused the whole projection, and why.
@@ -54,14 +60,15 @@ fn paused_by(projection: &ProjectionStatus) -> String {
 pub(super) fn failures(status: &Status) -> Finding {
     let check = "failures";
     let stopped: Vec<_> = status.projections.iter().filter(|projection| projection.stopped > 0).collect();
-    let remedy = "see `readside failed list`; remove the cause, then `readside failed retry` or `discard`";
+    let failed: Vec<_> = status.projections.iter().filter(|projection| projection.failed() > 0).collect();
+    let retry = first(&failed, Act::RetryAll);
+    let remedy = format!("see `readside failed list`; remove the cause, then {retry}, or discard single events");
     if !stopped.is_empty() {
         let describe = |projection: &ProjectionStatus| {
             format!("{} in {}", shown(projection), several(projection.stopped, "instance"))
         };
         return Finding::warn(check, format!("stopped: {}", list(&stopped, describe)), remedy);
     }
-    let failed: Vec<_> = status.projections.iter().filter(|projection| projection.failed() > 0).collect();
     if !failed.is_empty() {
         let describe = |projection: &ProjectionStatus| {
             let ProjectionStatus { failing, parked, behind, skipped, .. } = projection;

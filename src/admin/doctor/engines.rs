@@ -3,6 +3,7 @@
 use super::wording::{SHOWN, list, shown};
 use crate::clock::spoken;
 use crate::inspect::{Finding, MemberStatus, ProjectionStatus, Status};
+use crate::remedy::{Act, Remedy};
 use crate::standstill::StandstillKind;
 
 /// Checks whether each projection has an engine that runs it.
@@ -30,17 +31,20 @@ pub(super) fn engines(status: &Status) -> Finding {
         // An engine that cannot write cannot report itself either.
         None if !silent.is_empty() => format!(
             "{}; where a silent one runs, it cannot write to this database: make room on the disk, or see its log",
-            StandstillKind::NoEngine.remedy()
+            no_engine(&alone)
         ),
-        None => StandstillKind::NoEngine.remedy().to_owned(),
+        None => no_engine(&alone),
         Some(ProjectionStatus { name, version, trouble: Some(trouble), .. }) => format!(
             "start the service that keeps it up to date; or have readers see version {version} of {name:?}, which engines \
              run and which waits for a person: {trouble}"
         ),
-        Some(ProjectionStatus { name, version, .. }) => format!(
-            "start the service that keeps it up to date, or have readers see version {version} of {name:?}, which \
-             engines run: `readside builds back {name}`, or `builds switch` where that is the newer one"
-        ),
+        Some(other @ ProjectionStatus { name, version, .. }) => {
+            let [back, switch] = [Act::Back, Act::Switch].map(|act| act.on(&other.subject(None)));
+            format!(
+                "start the service that keeps it up to date, or have readers see version {version} of {name:?}, which \
+                 engines run: `{back}`, or `{switch}` where that is the newer one"
+            )
+        }
     };
     let last = status.members.iter().filter(|_| alive == 0).max_by_key(|member| member.alive_until);
     let last = last.map_or(String::new(), |member| {
@@ -57,6 +61,12 @@ pub(super) fn engines(status: &Status) -> Finding {
     } else {
         Finding::warn(check, found, remedy)
     }
+}
+
+/// What to do about the first of these projections.
+fn no_engine(alone: &[&ProjectionStatus]) -> String {
+    let remedy = |first: &&ProjectionStatus| Remedy::of(StandstillKind::NoEngine.pieces(), &first.subject(None));
+    alone.first().map_or(String::new(), |first| remedy(first).to_string())
 }
 
 /// Engines that do not hear of pushes of other processes. They find these pushes later.

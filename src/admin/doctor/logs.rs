@@ -1,13 +1,14 @@
 //! Whether logs are whole, and whether checkpoints and heads agree with them.
 
-use super::standstills::{DIVERGED, remedy};
+use super::standstills::DIVERGED;
 use super::wording::{SHOWN, unreadable};
 use crate::admin::two_databases::COMPARED;
 use crate::builds::Phase;
 use crate::error::StoreError;
 use crate::inspect::{Finding, Mismatch, ProjectionStatus};
 use crate::query::Flaw;
-use crate::standstill::StandstillKind;
+use crate::remedy::{Remedy, Subject};
+use crate::standstill::{Standstill, StandstillKind};
 
 /// The most events that are counted to see whether logs are whole.
 pub(super) const COUNTED: usize = 100_000;
@@ -38,19 +39,31 @@ pub(super) fn history(found: Result<Vec<Mismatch>, StoreError>, builds: &[Projec
     let some: Vec<String> = found.iter().take(SHOWN).map(describe).collect();
     let more = if found.len() > SHOWN { format!("; and {} more", found.len() - SHOWN) } else { String::new() };
     let text = format!("where the log has another event, or none: {}{more}", some.join("; "));
-    let phase = |one: &Mismatch| {
+    let build = |one: &Mismatch| {
         let is_it = |build: &&ProjectionStatus| {
             build.name == one.projection && build.version == one.version && build.build == one.build
         };
-        builds.iter().find(is_it).map_or(Phase::Live, |build| build.phase)
+        builds.iter().find(is_it)
     };
+    let phase = |one: &Mismatch| build(one).map_or(Phase::Live, |build| build.phase);
     // The gravest case decides.
-    let phases: Vec<Phase> = found.iter().map(phase).collect();
-    if phases.contains(&Phase::Live) {
-        return Finding::fail(check, text, DIVERGED);
-    }
-    let under_way = phases.iter().find(|phase| **phase != Phase::Kept);
-    Finding::warn(check, text, remedy(StandstillKind::Diverged, under_way.copied().unwrap_or(Phase::Kept)))
+    let rank = |one: &&Mismatch| match phase(one) {
+        Phase::Live => 2,
+        Phase::Kept => 0,
+        _ => 1,
+    };
+    let gravest = found.iter().rev().max_by_key(rank);
+    let instance = gravest.filter(|_| found.len() == 1).map(|one| one.instance.as_str());
+    let remedy = gravest.map(|one| match build(one) {
+        Some(build) if !build.is_live() => {
+            let diverged = Standstill::new(StandstillKind::Diverged, "");
+            build.remedy(&diverged)
+        }
+        _ => Remedy::of(DIVERGED, &Subject { projection: &one.projection, version: None, instance }),
+    });
+    let remedy = remedy.map_or(String::new(), |remedy| remedy.to_string());
+    let is_live = gravest.is_some_and(|one| phase(one) == Phase::Live);
+    if is_live { Finding::fail(check, text, remedy) } else { Finding::warn(check, text, remedy) }
 }
 
 /// Checks whether logs are whole, and whether counters and heads agree with them.

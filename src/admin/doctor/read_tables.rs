@@ -3,6 +3,7 @@
 use super::wording::{SHOWN, unreadable};
 use crate::error::StoreError;
 use crate::inspect::{Finding, Hanging, Lacking};
+use crate::remedy::{Act, Subject};
 
 /// Lists the objects on read tables that would make a rebuild or a removal fail, before anybody tries.
 pub(super) fn objects(found: Result<Vec<Hanging>, StoreError>) -> Vec<Finding> {
@@ -23,19 +24,28 @@ pub(super) fn objects(found: Result<Vec<Hanging>, StoreError>) -> Vec<Finding> {
     let (moved, fixed, left) =
         (named(&|one| one.is_live && one.moves), named(&|one| one.is_live && !one.moves), named(&|one| !one.is_live));
     let mut findings = Vec::new();
+    // The command for the first of them.
+    let first = |act: Act, which: &dyn Fn(&Hanging) -> bool| {
+        let of = found.iter().find(|one| which(one)).map_or("", |one| one.projection.as_str());
+        act.on(&Subject { projection: of, version: None, instance: None })
+    };
     if !fixed.is_empty() {
+        let rebuild = first(Act::Rebuild, &|one| one.is_live && !one.moves).flag("--accept-loss");
         findings.push(Finding::warn(
             check,
             format!("a rebuild is refused, because it cannot move {}", fixed.join("; ")),
-            "have it use the view that readers use, which follows each switch; or drop it before a rebuild and make it \
-             anew afterwards; or leave it on the former table by `readside rebuild --accept-loss`",
+            format!(
+                "have it use the view that readers use, which follows each switch; or drop it before a rebuild and make it \
+                 anew afterwards; or leave it on the former table by `{rebuild}`"
+            ),
         ));
     }
     if !left.is_empty() {
+        let remove = first(Act::DropOld, &|one| !one.is_live);
         findings.push(Finding::warn(
             check,
             format!("not what readers see, and its build cannot be removed: {}", left.join("; ")),
-            "drop it, or have it use the view that readers use; then remove the build by `readside builds drop-old`",
+            format!("drop it, or have it use the view that readers use; then remove the build by `{remove}`"),
         ));
     }
     if findings.is_empty() {
@@ -79,10 +89,14 @@ pub(super) fn declared(found: Result<Vec<Lacking>, StoreError>) -> Option<Findin
     if found.len() > SHOWN {
         words.push(format!("and {} more", found.len() - SHOWN));
     }
+    let of = found.first().map_or("", |one| one.projection.as_str());
+    let rebuild = Act::Rebuild.on(&Subject { projection: of, version: None, instance: None });
     Some(Finding::warn(
         check,
         format!("the code declares and the database lacks: {}", words.join("; ")),
-        "make the tables anew as the code declares them, by `readside rebuild`; comments, grants and isolation come back with \
-         the next set-up, too, by the owner of the tables",
+        format!(
+            "make the tables anew as the code declares them, by `{rebuild}`; comments, grants and isolation come back with \
+             the next set-up, too, by the owner of the tables"
+        ),
     ))
 }

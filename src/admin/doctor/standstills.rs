@@ -1,14 +1,21 @@
 //! What stands still, and what to do about it.
 
 use super::wording::{SHOWN, shown};
-use crate::builds::Phase;
 use crate::clock::spoken;
 use crate::inspect::{Finding, ProjectionStatus, Status};
+use crate::remedy::Piece::{Here, Run, Say};
+use crate::remedy::{Act, Piece, Remedy};
 use crate::standstill::{Standstill, StandstillKind};
 
 /// The remedy for a history that diverged, worded to fit with the other findings.
-pub(super) const DIVERGED: &str = "where only a counter is behind its log, the finding `events` says so and what to set; else connect the right \
-     store; or, if this one is right, build the read model from it: `readside reset`";
+pub(super) const DIVERGED: &[Piece] = &[
+    Say(
+        "where only a counter is behind its log, the finding `events` says so and what to set; else connect the right \
+         store; or, if this one is right, build the read model from it: ",
+    ),
+    Run(Act::Reset),
+    Here(&[Say(", in all instances "), Run(Act::ResetAll)], &[]),
+];
 
 /// Each standstill with its remedy, or one finding that there is none. A first run is no fault. Pauses, lag and engines
 /// have their own findings.
@@ -30,7 +37,7 @@ pub(super) fn standstills(status: &Status) -> Vec<Finding> {
         let since = since.map_or(String::new(), |age| format!(", for {}", spoken(age)));
         let by = name(one.process).map_or(String::new(), |name| format!(", says {name}"));
         let found = format!("{}{since}{by}: {one}", shown(projection));
-        let remedy = remedy(one.kind, projection.phase);
+        let remedy = remedy(projection, one).to_string();
         match one.kind {
             K::FirstRun => Finding::ok(check, format!("{found}; {remedy}")),
             _ if !projection.is_live() => Finding::warn(check, found, remedy),
@@ -47,19 +54,10 @@ pub(super) fn standstills(status: &Status) -> Vec<Finding> {
     findings
 }
 
-/// The remedy for a standstill. A remedy for a build that readers do not see changes only that build, and not what they
-/// see.
-pub(super) fn remedy(kind: StandstillKind, phase: Phase) -> &'static str {
-    use StandstillKind as K;
-    match (kind, phase) {
-        (K::Diverged | K::Halted, Phase::Kept) => {
-            "readers do not see this build: remove it with `readside builds drop-old`, unless the event store is the wrong one"
-        }
-        (K::Diverged, Phase::Building | Phase::Ready | Phase::Halted) => {
-            "readers do not see this build: connect the right store; or, if this one is right, give the build up with \
-             `readside builds abandon`, then ask for it with `readside rebuild`"
-        }
-        (K::Diverged, _) => DIVERGED,
-        _ => kind.remedy(),
+/// The remedy for a standstill.
+fn remedy(projection: &ProjectionStatus, one: &Standstill) -> Remedy {
+    if one.kind == StandstillKind::Diverged && projection.is_live() {
+        return Remedy::of(DIVERGED, &projection.subject(one.instance.as_deref()));
     }
+    projection.remedy(one)
 }

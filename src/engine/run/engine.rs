@@ -22,6 +22,8 @@ use crate::engine::run::thread::{Pulse, Thread};
 use crate::error::{FailureError, PushError, StoreError, TriggerError};
 use crate::event::{Event, NewEvent};
 use crate::failure::RetryOutcome;
+#[cfg(feature = "serve")]
+use crate::inspect::Survey;
 use crate::lease::Pause;
 use crate::projection::Projection;
 #[cfg(feature = "serve")]
@@ -64,6 +66,9 @@ pub struct Engine {
     subscription: Arc<Subscription>,
     /// Threads that had not ended when a shutdown gave up. The call that shuts down holds the lock.
     left: parking_lot::Mutex<Vec<Thread>>,
+    /// What the last call for metrics counted.
+    #[cfg(feature = "serve")]
+    survey: Mutex<Survey>,
 }
 
 /// The threads of an engine.
@@ -80,7 +85,15 @@ pub(crate) struct Threads {
 impl Engine {
     pub(crate) fn new(shared: Arc<Shared>, threads: Threads) -> Self {
         let (pulses, subscription) = (threads.pulses.clone(), Arc::clone(&threads.subscription));
-        Self { shared, pulses, threads: Mutex::new(Some(threads)), subscription, left: parking_lot::Mutex::default() }
+        Self {
+            shared,
+            pulses,
+            threads: Mutex::new(Some(threads)),
+            subscription,
+            left: parking_lot::Mutex::default(),
+            #[cfg(feature = "serve")]
+            survey: Mutex::new(Survey::default()),
+        }
     }
 
     pub(crate) fn shared(&self) -> &Shared {
@@ -103,6 +116,12 @@ impl Engine {
     #[cfg(feature = "serve")]
     pub(crate) fn event_store(&self) -> Option<&Arc<dyn EventStore>> {
         self.shared.stores.events.as_ref()
+    }
+
+    /// What the last call for metrics counted.
+    #[cfg(feature = "serve")]
+    pub(crate) fn survey(&self) -> &Mutex<Survey> {
+        &self.survey
     }
 
     #[cfg(feature = "serve")]

@@ -281,15 +281,20 @@ pub(crate) fn of_server(is_up: bool, age: Option<Duration>, took: Option<Duratio
             "1 while the last look at the database succeeded.",
             vec![count(Vec::new(), u64::from(is_up))],
         ),
-        gauge(
-            "readside_look_age_seconds",
-            "How old the numbers are that the database told.",
-            age.map(|age| number(Vec::new(), seconds(age))).into_iter().collect(),
-        ),
+        of_age(age),
         gauge(
             "readside_look_seconds",
             "How long the last look at the database took.",
             took.map(|took| number(Vec::new(), seconds(took))).into_iter().collect(),
         ),
     ]
+}
+
+/// How old the oldest number of the database is.
+pub(crate) fn of_age(age: Option<Duration>) -> Metric {
+    gauge(
+        "readside_look_age_seconds",
+        "How old the numbers are that the database told.",
+        age.map(|age| number(Vec::new(), seconds(age))).into_iter().collect(),
+    )
 }

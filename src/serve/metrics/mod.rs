@@ -3,13 +3,12 @@
 mod families;
 mod text;
 
-pub(super) use families::{of_engine, of_server, of_status};
+pub(super) use families::{of_age, of_engine, of_server, of_status};
 
 use std::time::Duration;
 
 use crate::engine::Engine;
 use crate::error::StoreError;
-use crate::inspect::Survey;
 
 /// The kind of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,7 +89,9 @@ fn has(found: &[(&'static str, String)], labels: &[(&str, &str)]) -> bool {
 impl Engine {
     /// What the database knows about all processes, and what this process has measured.
     ///
-    /// It reads the database, so do not call it more often than you need: every 10 s is usual.
+    /// It reads the database, so do not call it more often than you need: every 10 s is usual. The first call counts
+    /// everything. Further ones count a bounded share anew, in turns, and `readside_look_age_seconds` tells how old the
+    /// oldest count is ([`Inspect::look`](crate::inspect::Inspect::look)). Calls at the same time wait for each other.
     ///
     /// # Examples
     /// ```
@@ -119,9 +120,10 @@ impl Engine {
     /// When the database cannot be read.
     pub fn metrics(&self) -> Result<Metrics, StoreError> {
         let place = self.place();
-        let status = place.look(&mut Survey::default())?;
+        let status = place.look(&mut self.survey().lock())?;
         let commands = place.models.commands().commands(None, 200)?;
         let mut metrics = of_status(&status, &commands);
+        metrics.push(of_age(status.at.duration_since(status.counted_from).ok()));
         if let Some(readings) = place.readings() {
             metrics.extend(of_engine(&readings));
         }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::asked::{Asked, Made, Missing};
 use super::html::Html;
-use super::overview::help;
+use super::overview::coded;
 use super::table::{cell, list};
 use super::words::{machine, time_of_day};
 use crate::inspect::{Finding, Severity};
@@ -56,7 +56,7 @@ fn write(html: &mut Html, view: &View) {
                     cell(html, "long", "Found", |html| {
                         html.text(&finding.found);
                         if let Some(remedy) = &finding.remedy {
-                            html.within("small", &[], |html| help(html, remedy));
+                            html.within("small", &[], |html| coded(html, &format!("What to do: {remedy}")));
                         }
                     });
                 });

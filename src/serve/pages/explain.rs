@@ -12,6 +12,7 @@ use super::words::{machine, moment, positions, several};
 use crate::admin::{ExplainRequest, Explanation};
 use crate::builds::JsonRow;
 use crate::engine::Desk;
+use crate::remedy::Command;
 use crate::serve::http::query::address;
 use crate::table::Table;
 
@@ -35,7 +36,7 @@ struct View {
 }
 
 const NO_CODE: &str = "the page has to be that of a service whose engine runs this projection: its code makes the rows; \
-                       ask `readside explain`, which asks such an engine";
+                       ask such an engine by";
 const NO_ROWS: &str =
     "rows are made of payloads, and those are not shown unless the page is served with --show-payloads";
 
@@ -48,7 +49,7 @@ pub(super) fn page(asked: &Asked<'_>) -> Result<Made, Missing> {
     let key: Vec<String> = asked.query.all("key").map(str::to_owned).collect();
     let (explanation, refused) = match &desk {
         _ if !asked.pages.payloads => (None, Some(NO_ROWS.to_owned())),
-        None => (None, Some(NO_CODE.to_owned())),
+        None => (None, Some(format!("{NO_CODE} `{}`", command(name, instance, &key, asked.query.filled("table"))))),
         Some(_) if key.is_empty() => (None, None),
         Some(desk) => match explain(asked, desk, instance, key) {
             Ok(found) => (Some(found), None),
@@ -57,6 +58,14 @@ pub(super) fn page(asked: &Asked<'_>) -> Result<Made, Missing> {
     };
     let view = View { projection: name.to_owned(), instance: instance.to_owned(), tables, explanation, refused };
     Ok(Made::new(format!("Explain · {name}"), &view, write))
+}
+
+/// The command that asks the same. Where no row is named, it has a place for the key.
+fn command(projection: &str, instance: &str, key: &[String], table: Option<&str>) -> Command {
+    let command = Command::new("explain").arg(projection).arg(instance);
+    let command = key.iter().fold(command, |command, value| command.arg(value));
+    let command = if key.is_empty() { command.arg("KEY") } else { command };
+    table.into_iter().fold(command, |command, table| command.option("--table", table))
 }
 
 fn explain(asked: &Asked<'_>, desk: &Desk, instance: &str, key: Vec<String>) -> Result<Explanation, String> {

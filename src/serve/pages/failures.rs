@@ -4,11 +4,12 @@ use serde::Serialize;
 
 use super::asked::{Asked, Made, Missing, ROWS, key};
 use super::html::Html;
-use super::overview::coded;
+use super::overview::run;
 use super::table::{cell, list};
 use super::words::{ago, count, machine, moment, positions, several};
 use crate::failure::{FailedEvent, FailureClass, FailureQuery, FailureStatus};
 use crate::inspect::{FailureGroup, FailureGroups};
+use crate::remedy::Command;
 use crate::serve::http::query::address;
 
 /// The most records that are grouped and counted.
@@ -224,6 +225,8 @@ fn one_by_one(html: &mut Html, view: &View, asked: &Asked<'_>) {
 struct OneView {
     projection: String,
     version: u32,
+    #[serde(skip)]
+    is_live: bool,
     failure: Failed,
     /// Events of the same aggregate that wait for it, and whether there are more.
     behind: Vec<i64>,
@@ -250,8 +253,8 @@ pub(super) fn one(asked: &Asked<'_>) -> Result<Made, Missing> {
     let more_behind = behind.len() > ROWS;
     behind.truncate(ROWS);
     let payload = if asked.pages.payloads { super::instances::payload(asked, instance, position)? } else { None };
-    let (projection, version) = (status.name.clone(), status.version);
-    let view = OneView { projection, version, failure, behind, more_behind, payload };
+    let (projection, version, is_live) = (status.name.clone(), status.version, status.is_live());
+    let view = OneView { projection, version, is_live, failure, behind, more_behind, payload };
     Ok(Made::new(format!("Failure of {}", status.name), &view, |html, view| write_one(html, view, asked)))
 }
 
@@ -312,20 +315,19 @@ fn write_one(html: &mut Html, view: &OneView, asked: &Asked<'_>) {
             html.element("p", &[], format!("Of the same aggregate, at {}.", list.join("; ")));
         }
         html.element("h2", &[], "What to do");
-        let at = format!("{} {} {}", quoted(&view.projection), quoted(&one.instance), one.position);
+        let about = |name, why| {
+            let position = one.position.to_string();
+            let command = Command::new(name).arg(&view.projection).arg(&one.instance).arg(&position);
+            let version = view.version.to_string();
+            let command = if view.is_live { command } else { command.option("--projection-version", &version) };
+            command.option("--why", why)
+        };
         html.within("p", &[], |html| {
-            coded(html, &format!("Once the reducer is fixed: `readside failed retry {at} --why …`"));
+            html.text("Once the reducer is fixed: ");
+            run(html, &about("failed retry", "the reducer is fixed"));
         });
-        html.within("p", &[], |html| coded(html, &format!("To give it up: `readside failed discard {at} --why …`")));
+        html.within("p", &[], |html| {
+            run(html.text("To give it up: "), &about("failed discard", "it is wrong and stays so"));
+        });
     });
-}
-
-/// The text quoted for a shell.
-fn quoted(text: &str) -> String {
-    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.');
-    if !text.is_empty() && text.chars().all(is_plain) {
-        text.to_owned()
-    } else {
-        format!("'{}'", text.replace('\'', "'\\''"))
-    }
 }

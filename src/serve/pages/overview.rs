@@ -9,6 +9,7 @@ use super::html::Html;
 use super::table::cell;
 use super::words::{ago, count, positions, seconds, several, speed as spoken_speed};
 use crate::inspect::{MemberStatus, ProjectionStatus};
+use crate::remedy::{Command, Part, Remedy};
 use crate::serve::health::{Whole, remedy, whole};
 use crate::serve::http::query::address;
 use crate::serve::series::{Point, Speed, id, speed, thinned};
@@ -26,7 +27,7 @@ struct Row<'p> {
     status: &'p ProjectionStatus,
     #[serde(flatten)]
     speed: Measured,
-    remedy: Option<String>,
+    remedy: Option<Remedy>,
     /// The last hour, the oldest first. Where there are many builds, these are some points of it.
     hour: Vec<Point>,
 }
@@ -178,14 +179,28 @@ fn calm(verdict: Verdict) -> &'static str {
 }
 
 /// A remedy, with the commands marked as code.
-pub(super) fn help(html: &mut Html, remedy: &str) {
+pub(super) fn help(html: &mut Html, remedy: &Remedy) {
     html.text("What to do: ");
-    coded(html, remedy);
+    for part in &remedy.0 {
+        match part {
+            Part::Words(words) => html.text(words),
+            Part::Command(command) => run(html, command),
+        };
+    }
+}
+
+/// A command. A line ends between its words, not at a hyphen.
+pub(super) fn run<'h>(html: &'h mut Html, command: &Command) -> &'h mut Html {
+    html.within("code", &[("class", "command")], |html| {
+        for (at, word) in command.words().iter().enumerate() {
+            html.text(if at == 0 { "" } else { " " }).element("span", &[], word);
+        }
+    })
 }
 
 /// A text whose parts in backticks become code.
-pub(super) fn coded(html: &mut Html, remedy: &str) {
-    for (at, part) in remedy.split('`').enumerate() {
+pub(super) fn coded(html: &mut Html, text: &str) {
+    for (at, part) in text.split('`').enumerate() {
         if at % 2 == 1 {
             html.element("code", &[], part);
         } else {
@@ -243,7 +258,7 @@ fn write_row(html: &mut Html, row: &Row<'_>) {
             spark(html, &row.hour);
         }
     });
-    cell(html, "n", "Speed", |html| pace(html, row.speed.speed));
+    cell(html, "n", "Speed", |html| pace(html, projection, row.speed.speed));
     let (failed, class) = (failed(projection), if projection.failed() == 0 { "none" } else { "" });
     cell(html, class, "Failed events", |html| {
         if !failed.is_empty() {
@@ -283,10 +298,12 @@ pub(super) fn lag(html: &mut Html, projection: &ProjectionStatus, speed: Speed) 
     });
 }
 
-pub(super) fn pace(html: &mut Html, speed: Speed) {
+/// How fast it is. What does not move by itself, or may not, has no end to tell.
+pub(super) fn pace(html: &mut Html, projection: &ProjectionStatus, speed: Speed) {
     html.within("span", &[], |html| {
         html.text(speed.per_second.map_or("–".to_owned(), spoken_speed));
-        if let Some(left) = speed.seconds_left {
+        let goes_on = !matches!(projection.verdict, Verdict::Stuck | Verdict::Paused);
+        if let Some(left) = speed.seconds_left.filter(|_| goes_on) {
             html.element("small", &[], format!("done in about {}", seconds(left)));
         }
     });

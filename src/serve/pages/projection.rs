@@ -15,7 +15,8 @@ use crate::builds::{BuildProgress, Phase};
 use crate::clock::spoken;
 use crate::error::chain;
 use crate::inspect::{ActiveLease, InstanceLag, LeaseQuery, ProjectionStatus};
-use crate::serve::health::{self, remedy};
+use crate::remedy::Remedy;
+use crate::serve::health::remedy;
 use crate::serve::http::query::address;
 use crate::serve::series::{Mark, Point, Speed, id, speed};
 use crate::standstill::Standstill;
@@ -50,7 +51,7 @@ impl<T> Part<T> {
 struct View<'p> {
     status: &'p ProjectionStatus,
     speed: Speed,
-    remedy: Option<String>,
+    remedy: Option<Remedy>,
     hour: Vec<Point>,
     marks: Vec<Mark>,
     /// The progress of a running rebuild.
@@ -206,7 +207,7 @@ fn why(html: &mut Html, view: &View<'_>, asked: &Asked<'_>) {
                     for one in grave {
                         html.within("li", &[], |html| {
                             html.text(one).raw("<br>");
-                            help(html, &health::of(projection, one));
+                            help(html, &projection.remedy(one));
                         });
                     }
                 });
@@ -226,7 +227,7 @@ fn facts(html: &mut Html, view: &View<'_>, asked: &Asked<'_>) {
     html.within("div", &[("class", "card")], |html| {
         html.within("dl", &[("class", "facts")], |html| {
             fact(html, "Behind", "big", |html| lag(html, projection, view.speed));
-            fact(html, "Speed", "big", |html| pace(html, view.speed));
+            fact(html, "Speed", "big", |html| pace(html, projection, view.speed));
             fact(html, "Instances", "big", |html| {
                 let known = !projection.events_elsewhere;
                 html.text(if known { count(projection.instances) } else { "not known".to_owned() });
@@ -247,7 +248,10 @@ fn facts(html: &mut Html, view: &View<'_>, asked: &Asked<'_>) {
             });
             fact(html, "Engines that run it", "", |html| _ = html.text(count(projection.members)));
             fact(html, "Leases", "", |html| {
-                _ = html.text(format!("{}, by {}", count(projection.leases), several(projection.owners, "engine")));
+                _ = match projection.leases {
+                    0 => html.text("none"),
+                    leases => html.text(format!("{}, by {}", count(leases), several(projection.owners, "engine"))),
+                };
             });
             fact(html, "First run", "", |html| {
                 _ = html.text(if projection.succeeded { "is over" } else { "goes on" });
@@ -368,7 +372,10 @@ fn time(html: &mut Html, view: &View<'_>) {
     });
     html.within("p", &[("class", "legend")], |html| {
         for ((step, _), words) in steps.iter().zip(words) {
-            html.element("span", &[("class", &format!("key {step}"))], "").text(format!(" {words} "));
+            html.within("span", &[("class", "item")], |html| {
+                html.element("span", &[("class", &format!("key {step}"))], "").text(format!(" {words}"));
+            });
+            html.text(" ");
         }
     });
 }

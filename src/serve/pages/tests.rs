@@ -94,26 +94,3 @@ fn the_overview_has_a_bounded_size() {
     assert_eq!((hour.len(), told.first()), (361, Some(&at(&hour[0]))));
     assert_eq!(told.last(), Some(&at(&hour[360])));
 }
-
-// Contract: S3: a shell takes each command of a remedy as it is printed.
-#[test]
-fn a_remedy_names_the_projection_and_the_instance() {
-    use crate::serve::health;
-    use crate::standstill::{Standstill, StandstillKind};
-    let (_store, store) = crowded(1, 1, 1);
-    let mut projection = store.status(false).unwrap().projections.remove(0);
-    projection.name = "it's".to_owned();
-    let of = |kind: StandstillKind, instance: Option<&str>| {
-        let one = Standstill { instance: instance.map(str::to_owned), ..Standstill::new(kind, "") };
-        health::of(&projection, &one)
-    };
-    for kind in [StandstillKind::Diverged, StandstillKind::Orphaned, StandstillKind::Missing, StandstillKind::Halted] {
-        let text = of(kind, Some("a b"));
-        assert!(!text.contains("`readside reset`") && !text.contains("`readside rebuild`"), "{text}");
-    }
-    let orphaned = of(StandstillKind::Orphaned, Some("a b"));
-    assert!(orphaned.contains(r"`readside reset 'it'\''s' --why 'it stands still'`"), "{orphaned}");
-    assert!(orphaned.contains("for this instance alone with `--instance 'a b'`"), "{orphaned}");
-    assert!(of(StandstillKind::Orphaned, None).contains("`--instance`"));
-    assert!(of(StandstillKind::Halted, None).contains(r"`readside rebuild 'it'\''s' --why 'it stands still'`"));
-}
