@@ -27,22 +27,22 @@ pub(super) fn objects(found: Result<Vec<Hanging>, StoreError>) -> Vec<Finding> {
         findings.push(Finding::warn(
             check,
             format!("a rebuild is refused, because it cannot move {}", fixed.join("; ")),
-            "have it use the view that readers use, which follows each switch; or drop it before a rebuild and make it \
-             anew afterwards; or leave it on the former table by `readside rebuild --accept-loss`",
+            "let it use the view that readers use, which follows each switch; or drop it before a rebuild and make it \
+             again afterwards; or leave it on the former table by `readside rebuild --accept-loss`",
         ));
     }
     if !left.is_empty() {
         findings.push(Finding::warn(
             check,
             format!("not what readers see, and its build cannot be removed: {}", left.join("; ")),
-            "drop it, or have it use the view that readers use; then remove the build by `readside builds drop-old`",
+            "drop it, or let it use the view that readers use; then remove the build by `readside builds drop-old`",
         ));
     }
     if findings.is_empty() {
         let text = if moved.is_empty() {
-            "nothing of the service's own stands on read tables".to_owned()
+            "no view, foreign key or other object of the service depends on read tables".to_owned()
         } else {
-            format!("a rebuild moves what stands on read tables: {}", moved.join("; "))
+            format!("a rebuild moves what depends on read tables: {}", moved.join("; "))
         };
         findings.push(Finding::ok(check, text));
     } else if !moved.is_empty() {
@@ -59,7 +59,7 @@ pub(super) fn tables(found: Result<Vec<String>, StoreError>) -> Option<Finding> 
         Ok(found) => Some(Finding::fail(
             check,
             found.join("; "),
-            "start the service again, which makes a view anew and says what to do about a table; a view of another table's has \
+            "start the service again, which makes a view again and says what to do about a table; a view of another table's has \
              to be dropped first",
         )),
         Err(error) => Some(unreadable(check, &error)),
@@ -82,7 +82,7 @@ pub(super) fn declared(found: Result<Vec<Lacking>, StoreError>) -> Option<Findin
     Some(Finding::warn(
         check,
         format!("the code declares and the database lacks: {}", words.join("; ")),
-        "make the tables anew as the code declares them, by `readside rebuild`; comments, grants and isolation come back with \
+        "make the tables again as the code declares them, by `readside rebuild`; comments, grants and isolation come back with \
          the next set-up, too, by the owner of the tables",
     ))
 }
