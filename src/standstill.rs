@@ -144,7 +144,7 @@ impl StandstillKind {
             Self::Full => "make room on the disk; the engine goes on by itself",
             Self::Missing => {
                 "put back what the reason names, and the engine goes on by itself; or raise the version of the projection, \
-                 so that it is rebuilt; where a table was altered, `readside rebuild` makes it anew as well; run \
+                 so that it is rebuilt; where a table was altered, `readside rebuild` makes it again, too; run \
                  `readside setup` where nothing was set up yet"
             }
             Self::Unreachable => {
