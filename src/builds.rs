@@ -97,7 +97,7 @@ pub struct Build {
 pub(crate) fn torn_tables(doing: &str, found: &str) -> StoreError {
     StoreError::new(doing, StoreErrorKind::Schema, found.to_owned()).with_remedy(
         "; a restore of read tables alone, or of the engine's alone, does that: restore both from one backup, or build the \
-         read model anew from the events with `readside rebuild`",
+         read model again from the events with `readside rebuild`",
     )
 }
 
@@ -224,7 +224,7 @@ impl fmt::Display for LeftOut {
             (self.parked, "failed event is parked", "failed events are parked"),
             (self.behind, "waits behind", "wait behind them"),
             (self.skipped, "failed event was skipped", "failed events were skipped"),
-            (self.discarded, "discarded event passed over", "discarded events passed over"),
+            (self.discarded, "discarded event is passed over", "discarded events are passed over"),
             (self.standing, "instance stands still", "instances stand still"),
             (self.waiting, "position of these waits", "positions of these wait"),
         ];

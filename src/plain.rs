@@ -74,6 +74,11 @@ pub(crate) fn several(number: u64, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
+/// `1 event is`, `2 events are`.
+pub(crate) fn several_are(number: u64, what: &str) -> String {
+    format!("{} {}", several(number, what), if number == 1 { "is" } else { "are" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -184,7 +184,7 @@ fn no_engine(standing: &Standing) -> Standstill {
         return Standstill::new(StandstillKind::NoEngine, format!("no living engine runs version {version}"));
     };
     let reason = format!(
-        "no living engine runs version {version}; {name:?} did until then, and died, cannot write here, or works on another database by now"
+        "no living engine runs version {version}; {name:?} did until then, and died, cannot write here, or now works on another database"
     );
     Standstill::new(StandstillKind::NoEngine, reason).since(Some((*until).min(standing.at)))
 }

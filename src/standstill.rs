@@ -173,7 +173,7 @@ impl StandstillKind {
                      so that it is rebuilt; where a table was altered, ",
                 ),
                 Run(Act::Rebuild),
-                Say(" makes it anew as well; run "),
+                Say(" makes it again, too; run "),
                 Run(Act::Setup),
                 Say(" where nothing was set up yet"),
             ],

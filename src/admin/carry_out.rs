@@ -88,7 +88,7 @@ fn explain(_: &Context<'_>, _: &Task, _: &crate::command::ExplainRequest) -> Res
 
 #[cfg(not(feature = "sqlite"))]
 fn without_scratch() -> OperateError {
-    let what = "events are applied anew in SQLite, which this build of readside does not have; \
+    let what = "events are applied again in SQLite, which this build of readside does not have; \
                 build the service with the feature sqlite";
     OperateError::Unsupported { what: what.to_owned() }
 }

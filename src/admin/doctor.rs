@@ -145,7 +145,7 @@ fn unfinished(found: Result<Vec<Operation>, StoreError>) -> Option<Finding> {
     Some(Finding::warn(
         check,
         format!("not finished: {}", words.join("; ")),
-        "unless somebody is at it, say the same again, which finishes it; see `readside operations`",
+        "unless somebody is at it, run the same command again, which finishes it; see `readside operations`",
     ))
 }
 

@@ -16,6 +16,7 @@ use crate::engine::Control;
 use crate::error::{Error, OperateError, StoreError, chain};
 use crate::event::Event;
 use crate::failure::{FailureQuery, FailureStatus};
+use crate::plain::{several, several_are};
 use crate::query::{Cursor, ReadRequest};
 use crate::statement::{Statement, find_table};
 use crate::store::Replay;
@@ -218,7 +219,8 @@ fn key(table: &Table, given: &[String]) -> Result<Vec<Value>, OperateError> {
         why,
     };
     if given.len() != table.primary_key.len() {
-        return Err(bad(format!("it has {} columns, {} values are given", table.primary_key.len(), given.len())));
+        let columns = several(table.primary_key.len() as u64, "column");
+        return Err(bad(format!("it has {columns}, and {} given", several_are(given.len() as u64, "value"))));
     }
     let value = |(name, text): (&String, &String)| {
         let kind = table.find(name).map_or(ColumnType::Text, |column| column.kind);

@@ -98,10 +98,10 @@ pub(super) fn rebuild(
     report.waits_for = match options.switch {
         Switch::CaughtUp => None,
         Switch::Same if !differs => None,
-        Switch::Same => {
-            Some("old and new differ, or were not compared everywhere: look, then ask for the switch".to_owned())
-        }
-        Switch::Asked => Some("the switch has to be asked for".to_owned()),
+        Switch::Same => Some(
+            "old and new rows differ, or some were not compared; look, then run `readside builds switch`".to_owned(),
+        ),
+        Switch::Asked => Some("run `readside builds switch`".to_owned()),
     };
     if report.waits_for.is_none() {
         if let Err(error) = site.check_older(&target.live) {

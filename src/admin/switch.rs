@@ -73,7 +73,8 @@ pub(super) fn switch(
         Some(Phase::Building) => return Err(site.refused("its new build has not caught up yet; the rebuild goes on")),
         _ if let Some(why) = newer(site)? => return Err(site.refused(why)),
         _ if site.known()?.iter().any(|build| build.phase == Phase::Kept) => {
-            return Err(site.refused("no build waits for a switch; to see the one that is kept, go back to it"));
+            return Err(site
+                .refused("no build waits for a switch; `readside builds back` lets readers see the one that is kept"));
         }
         _ => return Err(site.refused("there is no build that waits for a switch; ask for a rebuild first")),
     }
@@ -204,14 +205,14 @@ pub(super) fn drop_old(site: &Context<'_>, control: &dyn Control) -> Result<Chan
     }
     if removed.is_empty() {
         let why = if used.is_empty() {
-            "nothing is kept of it that readers do not see".to_owned()
+            "no former build is kept, so there is none to drop".to_owned()
         } else {
-            format!("{}; it can be removed once that has ended", used.join(", "))
+            format!("{}; try again once that has ended", used.join(", "))
         };
         return Err(site.refused(why));
     }
     control.announce();
-    let left = if used.is_empty() { String::new() } else { format!("; left because {}", used.join(", ")) };
+    let left = if used.is_empty() { String::new() } else { format!("; {}, so that stays", used.join(", ")) };
     Ok(changed(site, format!("removed {}{left}", removed.join(", "))))
 }
 
@@ -263,8 +264,9 @@ pub(super) fn reset(
     let told = |progress: serde_json::Value| serde_json::json!({ "instances": change.instances, "rows": change.rows, "progress": progress });
     *change.left_out = left_out::refill(site, instance, control, &told)?;
     let part = if change.left_out.is_empty() { "" } else { " in part" };
-    change.done = format!("emptied and filled again{part}");
-    log::info!("projection {:?}: {} ({} instances)", site.name(), change.done, change.instances);
+    let what = instance.map_or(String::new(), |name| format!("instance {name:?} is "));
+    change.done = format!("{what}emptied and filled again{part}");
+    log::info!("projection {:?}: {} ({})", site.name(), change.done, several(change.instances, "instance"));
     Ok(change)
 }
 
@@ -429,17 +431,26 @@ pub(super) fn discard(site: &Context<'_>, instance: &str, position: i64, by: &By
 
 /// The outcome of a retry or a discard.
 fn mended(site: &Context<'_>, mended: RetryOutcome, event: Option<i64>) -> Change {
-    let were = if mended.applied == 1 { "was" } else { "were" };
-    let applied = format!("{} {were} applied", several(mended.applied, "event"));
+    let applied = match mended.applied {
+        0 => "no event was applied".to_owned(),
+        1 => "1 event was applied".to_owned(),
+        more => format!("{more} events were applied"),
+    };
     let done = match (event, mended.went_on) {
         (Some(event), Some(first)) => {
             format!("{applied}, from event {first}, the first that was held of the aggregate of event {event}")
         }
         (Some(_), None) => applied,
+        (None, _) if mended.before == 0 => "no event was on record as failed".to_owned(),
         (None, _) => {
             let (before, after) = (mended.before, mended.after);
-            let (were, are) = (if before == 1 { "was" } else { "were" }, if after == 1 { "is" } else { "are" });
-            format!("{applied}; {before} {were} on record as failed before, {after} {are} now")
+            let were = if before == 1 { "was" } else { "were" };
+            let now = match after {
+                0 => "none is now".to_owned(),
+                1 => "1 is now".to_owned(),
+                more => format!("{more} are now"),
+            };
+            format!("{applied}; {before} {were} on record as failed before, and {now}")
         }
     };
     Change { mended: Some(Box::new(mended)), ..changed(site, done) }

@@ -107,6 +107,10 @@ fn said(answer: &Value) -> Option<String> {
     }
     let count = |name: &str| answer.get(name).and_then(Value::as_array).map(|list| list.len() as u64);
     count("differing")
-        .map(|found| if found == 1 { "1 instance differs".to_owned() } else { format!("{found} instances differ") })
+        .map(|found| match found {
+            0 => "no instance differs".to_owned(),
+            1 => "1 instance differs".to_owned(),
+            more => format!("{more} instances differ"),
+        })
         .or_else(|| count("steps").map(|steps| several(steps, "change")))
 }

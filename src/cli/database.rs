@@ -172,8 +172,8 @@ pub(super) fn open(place: &str, create: bool, ways: Ways<'_>) -> anyhow::Result<
             sqlite(Path::new(place), create)
         }
         Look::Slip(fault) => bail!(
-            "what names the database looks like a connection string with a slip, and may hold a password, so it is not \
-             shown: {fault}. Write postgres://USER@HOST/NAME, or the path of an SQLite file, with ./ before it if it looks so"
+            "the name of the database looks like a connection string with a slip; it is not shown, since it may hold a password: \
+             {fault}. Write postgres://USER@HOST/NAME; or the path of an SQLite file, with ./ before a path that looks like one"
         ),
     }
 }
@@ -218,13 +218,13 @@ fn look_at_file(path: &Path, create: bool) -> anyhow::Result<()> {
     use anyhow::Context;
 
     let shown = path.display();
-    ensure!(path.is_file(), "\"{shown}\" is no file");
+    ensure!(path.is_file(), "\"{shown}\" is not a file");
     let mut file = std::fs::File::open(path).with_context(|| format!("opening \"{shown}\""))?;
     let mut begin = Vec::new();
     file.by_ref().take(16).read_to_end(&mut begin).with_context(|| format!("reading \"{shown}\""))?;
     ensure!(
         begin.is_empty() || begin == b"SQLite format 3\0",
-        "\"{shown}\" is no SQLite database; name the file of the service, or a postgres:// URL"
+        "\"{shown}\" is not an SQLite database; name the file of the service, or a postgres:// URL"
     );
     if create { Ok(()) } else { look_inside(path) }
 }
@@ -244,7 +244,7 @@ fn look_inside(path: &Path) -> anyhow::Result<()> {
     });
     let ours = ours.map_err(|error| crate::sqlite::masked(error, path)).with_context(|| {
         format!(
-            "reading \"{shown}\"; check that it is there, and that this user may write its folder and the files beside it that end \
+            "reading \"{shown}\"; check that it is there, and that this user may write its folder and the files next to it that end \
              in -wal and -shm, which SQLite makes also to read; where nobody writes it, \
              `file:PATH?mode=ro&immutable=1` needs none of them"
         )

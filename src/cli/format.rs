@@ -153,8 +153,8 @@ pub(super) fn parse_duration(text: &str) -> anyhow::Result<Duration> {
     if let Some(Ok(days)) = text.strip_suffix('d').map(str::parse::<u32>) {
         return Ok(Duration::from_hours(24 * u64::from(days)));
     }
-    let parsed: SignedDuration = text.parse().map_err(|_| anyhow!("no duration; {wanted}"))?;
-    Duration::try_from(parsed).map_err(|_| anyhow!("it is negative; {wanted}"))
+    let parsed: SignedDuration = text.parse().map_err(|_| anyhow!("it is not a duration; write {wanted}"))?;
+    Duration::try_from(parsed).map_err(|_| anyhow!("it is negative; write {wanted}"))
 }
 
 /// Parses a time, a day in UTC, or a duration before now.
@@ -166,30 +166,30 @@ pub(super) fn parse_time(text: &str) -> anyhow::Result<SystemTime> {
         return value::parse_time(&format!("{day}T00:00:00Z")).context("the day is out of range");
     }
     let Ok(ago) = parse_duration(text) else {
-        bail!("no time; for instance 2026-01-31T12:00:00Z, 2026-01-31 (UTC), or 2h for so long ago");
+        bail!("it is not a time; write for instance 2026-01-31T12:00:00Z, 2026-01-31 (UTC), or 2h for two hours ago");
     };
     // A time before the first one that can be stored can only be a slip, and a dry run must not make it look right.
     let at = SystemTime::now().checked_sub(ago).filter(|at| value::within(*at) <= *at);
-    at.context("so long ago there was no time that can be stored; for instance 2h, 30d or 365d")
+    at.context("that is longer ago than a time that can be stored; write for instance 2h, 30d or 365d")
 }
 
 /// Parses `NAME=VALUE`.
 pub(super) fn parse_pair(text: &str) -> anyhow::Result<(String, String)> {
-    let (name, value) = text.split_once('=').context("no pair; it has to be CONSTRAINT=VALUE")?;
+    let (name, value) = text.split_once('=').context("it is not a pair; write CONSTRAINT=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
 }
 
 pub(super) fn parse_batch(text: &str) -> anyhow::Result<usize> {
     match text.parse() {
         Ok(lines @ 1..=10_000) => Ok(lines),
-        _ => bail!("it has to be between 1 and 10000"),
+        _ => bail!("it has to be between 1 and 10,000"),
     }
 }
 
 pub(super) fn parse_events(text: &str) -> anyhow::Result<usize> {
     match text.parse() {
         Ok(events @ 1..=10_000_000) => Ok(events),
-        _ => bail!("it has to be between 1 and 10000000"),
+        _ => bail!("it has to be between 1 and 10,000,000"),
     }
 }
 

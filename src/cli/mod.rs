@@ -140,7 +140,7 @@ fn carry_out(args: Vec<OsString>, hidden: &Hidden, projections: &[Projection]) -
     let out = Output::new(options.json, options.quiet);
     if let Command::Completions(args) = &options.command {
         if options.json {
-            let why = "completions are a script for a shell, of which there is no JSON: leave --json out";
+            let why = "completions are a script for a shell, and there is no JSON of it: leave --json out";
             return Ok(said(&Options::command().error(clap::error::ErrorKind::ArgumentConflict, why), hidden));
         }
         return completions::run(args, out);

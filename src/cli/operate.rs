@@ -142,7 +142,9 @@ impl Session<'_> {
         if self.out.is_json() {
             self.out.object(&Started { command: id })?;
         } else {
-            self.out.remark(&format!("an engine does it; `readside commands --id {id} --wait` tells how far it is"))?;
+            self.out.remark(&format!(
+                "an engine carries it out; `readside commands --id {id} --wait` waits for its answer"
+            ))?;
         }
         Ok(Told::GoesOn(Ended::Fine))
     }

@@ -39,9 +39,9 @@ pub(super) fn report(session: &mut Session<'_>, report: &RebuildReport) -> Outco
     let of = report.instance.as_deref().map_or(String::new(), |instance| format!(", instance {instance:?}"));
     let what = format!("{}{of}", shown(&report.projection, report.version, None));
     let words = match &report.waits_for {
-        None if report.switched => format!("{what} is built anew, and readers see it"),
-        None => format!("{what} is built anew"),
-        Some(waits_for) => format!("{what} is built anew; readers do not see it yet: {waits_for}"),
+        None if report.switched => format!("{what} is rebuilt, and readers see it"),
+        None => format!("{what} is rebuilt"),
+        Some(waits_for) => format!("{what} is rebuilt; readers do not see it yet: {waits_for}"),
     };
     session.out.remark(&words)?;
     for left in &report.left_behind {
@@ -89,9 +89,13 @@ fn compared(session: &mut Session<'_>, comparison: &Comparison) -> anyhow::Resul
     }
     let left_out = match comparison.left_out {
         0 => String::new(),
-        left => format!("; without {}, in which the two were never at one position", several(left, "instance")),
+        left => format!("; in {} the two builds were never at one position", several(left, "instance")),
     };
-    session.out.remark(&format!("compared in {}{left_out}", several(comparison.instances, "instance")))
+    let compared = match comparison.instances {
+        0 => "no instance was compared".to_owned(),
+        some => format!("compared in {}", several(some, "instance")),
+    };
+    session.out.remark(&format!("{compared}{left_out}"))
 }
 
 pub(super) fn builds(session: &mut Session<'_>, args: &BuildsArgs) -> Outcome {

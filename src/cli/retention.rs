@@ -60,7 +60,7 @@ pub(super) fn redact(session: &mut Session<'_>, args: &RedactArgs) -> Outcome {
             let build = builds
                 .iter()
                 .find(|build| *build.key.name == *affected.projection && build.key.version == affected.version);
-            session.out.line(&still_shows(affected, build, &args.instance))?;
+            session.out.line(&still_shows(affected, build, &args.instance, report.dry_run))?;
         }
     }
     Ok(ended)
@@ -80,7 +80,7 @@ fn rebuild(session: &mut Session<'_>, args: &RedactArgs, affected: &AffectedProj
 }
 
 /// Says which read model may still show what was erased, and which command helps.
-fn still_shows(affected: &AffectedProjection, build: Option<&Build>, instance: &str) -> String {
+fn still_shows(affected: &AffectedProjection, build: Option<&Build>, instance: &str, is_dry: bool) -> String {
     let key = ProjectionKey { name: affected.projection.as_str().into(), version: affected.version };
     let what = build.map_or_else(|| shown(key.projection(), key.version, key.mark()), shown_build);
     let name = quoted(key.projection());
@@ -89,7 +89,8 @@ fn still_shows(affected: &AffectedProjection, build: Option<&Build>, instance: &
         Some(Phase::Kept) => format!("builds drop-old {name}"),
         _ => format!("builds abandon {name}"),
     };
-    format!("{what} may still show it; run: readside {run} --why 'an event was erased'")
+    let then = if is_dry { " afterwards; then" } else { ";" };
+    format!("{what} may still show it{then} run: readside {run} --why 'an event was erased'")
 }
 
 pub(super) fn remove(session: &mut Session<'_>, args: &RemoveArgs) -> Outcome {
@@ -144,7 +145,7 @@ pub(super) fn reopen(session: &mut Session<'_>, args: &ReopenArgs) -> Outcome {
     if session.out.is_json() {
         return object(session, &serde_json::json!({ "instance": args.instance, "open": true }));
     }
-    session.out.remark(&format!("instance {:?} can be pushed to again", args.instance))?;
+    session.out.remark(&format!("instance {:?} accepts pushes again", args.instance))?;
     Ok(Ended::Fine)
 }
 
@@ -164,7 +165,15 @@ pub(super) fn archive(session: &mut Session<'_>, args: &ArchiveArgs) -> Outcome 
     if session.out.is_json() {
         return object(session, &report);
     }
-    let done = if report.dry_run { "would be archived" } else { "are archived" };
+    if report.events == 0 {
+        session.out.remark(&format!("no event stored before {} is left to archive", moment(args.before)))?;
+        return Ok(Ended::Fine);
+    }
+    let done = match report.events {
+        _ if report.dry_run => "would be archived",
+        1 => "is archived",
+        _ => "are archived",
+    };
     let of = several(report.instances, "instance");
     session.out.remark(&format!(
         "{} of {of}, stored before {}, {done}",

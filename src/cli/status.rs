@@ -184,8 +184,8 @@ fn print(
     for projection in &status.projections {
         if let Some(missed) = projection.missed.filter(|missed| *missed > 0) {
             let name = shown_status(projection);
-            let what = several(missed, "statement");
-            let told = format!("{name}: {what} met no row, updates and deletes, since the engines were started");
+            let what = if missed == 1 { "update or delete" } else { "updates and deletes" };
+            let told = format!("{name}: {} {what} met no row since the engines started", count(missed));
             session.out.prose("", 2, &told)?;
         }
     }
@@ -332,12 +332,13 @@ fn members(members: &[MemberStatus]) -> String {
     }
     if alive.is_empty() {
         let last = dead.iter().max_by_key(|member| member.alive_until).map_or(String::new(), |member| {
-            format!("; {} did until {}", clean(&member.name), moment(member.alive_until))
+            format!("; the last was {}, until {}", clean(&member.name), moment(member.alive_until))
         });
         return format!(
-            "no engine says that it is alive, {} did: dead by now, or not able to write that down, for instance because the \
-             disk is full; see `readside doctor`{last}",
-            dead.len()
+            "no engine says that it is alive, {} did: {} died, or cannot write here, for instance because the disk is full; \
+             see `readside doctor`{last}",
+            dead.len(),
+            if dead.len() == 1 { "it" } else { "they" }
         );
     }
     let shown: Vec<String> = alive

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::by;
-use super::format::{clean, count, several};
+use super::format::{clean, count, quoted, several};
 use super::options::{ExplainArgs, VerifyArgs};
 use super::projections::shown;
 use super::{Ended, Outcome, Session};
@@ -58,7 +58,7 @@ fn verified(session: &mut Session<'_>, found: &Verified) -> Outcome {
         let what = shown(&found.projection, found.version, None);
         let held = if found.held > 0 {
             let counts = if found.held == 1 { "counts" } else { "count" };
-            format!(", {} {counts} as not applied", several(found.held, "failed event"))
+            format!("; {} {counts} as not applied", several(found.held, "failed event"))
         } else {
             String::new()
         };
@@ -163,7 +163,7 @@ fn explained(session: &mut Session<'_>, found: &Explained, at_checkpoint: bool) 
 
 fn conclusion(session: &mut Session<'_>, found: &Explained, differs: bool) -> anyhow::Result<()> {
     if found.steps.is_empty() {
-        session.out.line(&format!("none of {} made such a row", several(found.events, "event")))?;
+        session.out.line(&format!("no event made such a row; looked at {}", several(found.events, "event")))?;
     }
     if !found.held.is_empty() {
         let held = several(found.held.len() as u64, "event");
@@ -172,7 +172,9 @@ fn conclusion(session: &mut Session<'_>, found: &Explained, differs: bool) -> an
         session.out.line(&format!("{held} of the instance failed and {were} not applied; {see}"))?;
     }
     if differs {
-        session.out.line(&format!("but the table holds {}: rebuild this instance", json(found.found.as_ref())))?;
+        let rebuild = format!("readside rebuild {} --instance {}", quoted(&found.projection), quoted(&found.instance));
+        let holds = json(found.found.as_ref());
+        session.out.line(&format!("but the table holds {holds}; run: {rebuild} --why 'a row was wrong'"))?;
     }
     Ok(())
 }

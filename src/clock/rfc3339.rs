@@ -15,7 +15,7 @@ pub(crate) fn serialize<S: Serializer>(at: &SystemTime, serializer: S) -> Result
 #[cfg_attr(not(feature = "sqlite"), expect(dead_code, reason = "explanations are made in SQLite"))]
 pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SystemTime, D::Error> {
     let text = String::deserialize(deserializer)?;
-    value::parse_time(&text).ok_or_else(|| serde::de::Error::custom("no time in RFC 3339"))
+    value::parse_time(&text).ok_or_else(|| serde::de::Error::custom("not a time in RFC 3339"))
 }
 
 /// Times that may be absent.

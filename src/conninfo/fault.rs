@@ -3,7 +3,7 @@
 /// It holds only words that this code knows, never text of the input, so it cannot show a part of a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Fault {
-    #[error("it begins otherwise than with postgres:// or postgresql://, written in small letters")]
+    #[error("it does not begin with postgres:// or postgresql:// in small letters")]
     Scheme,
     #[error("it seems to hold a user and a password, but does not begin with postgres://")]
     NoScheme,

@@ -88,5 +88,5 @@ pub(super) fn altered_table(projection: &Projection, found: &str, error: &StoreE
 }
 
 /// The remedy for an altered read table.
-const UNDO: &str = "; undo that change, and the engine goes on by itself; or have the tables made anew by \
+const UNDO: &str = "; undo that change, and the engine goes on by itself; or have the tables made again by \
      `readside rebuild`";

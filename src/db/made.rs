@@ -37,9 +37,9 @@ pub(crate) fn torn(dialect: Dialect) -> String {
     format!(
         "CASE WHEN (p.made_in = {HERE}) IS NOT TRUE OR p.made_for IS DISTINCT FROM p.command THEN NULL \
          WHEN p.made_beside = p.tableoid::int8 THEN (SELECT 'table ' || min(quote_ident(n.nspname) || '.' || \
-           quote_ident(c.relname)) || ' was dropped and made anew beneath its checkpoints' FROM {NOW} \
+           quote_ident(c.relname)) || ' was dropped and made again, and its checkpoints stayed' FROM {NOW} \
            WHERE c.oid::int8 <> m.oid HAVING count(*) > 0) \
-         ELSE (SELECT 'the engine''s tables were dropped and made anew beside table ' || min(quote_ident(n.nspname) || '.' || \
+         ELSE (SELECT 'the engine''s tables were dropped and made again, but not table ' || min(quote_ident(n.nspname) || '.' || \
            quote_ident(c.relname)) FROM {NOW} WHERE c.oid::int8 = m.oid HAVING count(*) > 0) END"
     )
 }

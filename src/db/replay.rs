@@ -82,7 +82,7 @@ pub(super) fn in_temporary_tables<B: Backend>(
     work: Replaying<'_>,
 ) -> Result<(), Error> {
     let projection = &projection.without_schema().placed(Some(TEMPORARY.into()));
-    let doing = format!("applying the events of projection {:?} anew", projection.name());
+    let doing = format!("applying the events of projection {:?} again", projection.name());
     leaving_nothing(backend, &doing, |conn| {
         for made in sql::create_tables(conn.dialect(), projection, None) {
             conn.batch(&made.sql).map_err(|error| match error.kind() {

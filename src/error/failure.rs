@@ -2,7 +2,7 @@
 
 use super::{StoreError, TriggerError};
 use crate::failure::{FailureClass, RetryOutcome};
-use crate::plain::{listed_of_more, plain, several};
+use crate::plain::{listed_of_more, plain};
 
 /// Refused events that the text of an error names.
 const NAMED: usize = 5;
@@ -31,7 +31,7 @@ pub enum FailureError {
     },
     /// The event fails again.
     #[error(
-        "event {position} of instance {instance:?} still fails in projection {projection:?} ({class}: {}); {} before",
+        "event {position} of instance {instance:?} still fails in projection {projection:?} ({class}: {}); {} before it",
         plain(error), applied_events(*applied)
     )]
     StillFails {
@@ -85,7 +85,11 @@ pub enum FailureError {
 }
 
 fn applied_events(applied: u64) -> String {
-    format!("{} {} applied", several(applied, "event"), if applied == 1 { "was" } else { "were" })
+    match applied {
+        0 => "no event was applied".to_owned(),
+        1 => "1 event was applied".to_owned(),
+        more => format!("{more} events were applied"),
+    }
 }
 
 fn refused(mended: &RetryOutcome) -> String {

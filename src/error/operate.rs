@@ -349,14 +349,14 @@ impl fmt::Display for Unanswered {
             }
             Self::Begun { id, by, since } => write!(
                 f,
-                "process {} has begun it, {} ago, and goes on; `readside commands --id {id} --wait` tells how far it is",
+                "process {} began it {} ago and goes on; `readside commands --id {id} --wait` waits for its answer",
                 plain(by),
                 spoken(*since)
             ),
             Self::Left { id } => write!(
                 f,
                 "the engine that had begun it has ended; the next one goes on with it; `readside commands --id {id} \
-                 --wait` tells how far it is"
+                 --wait` waits for its answer"
             ),
             Self::Withdrawn => f.write_str("no engine had begun it, and it was withdrawn; ask again"),
         }

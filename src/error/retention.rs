@@ -67,7 +67,7 @@ pub enum RetentionError {
     /// Engines still run the projection. They would write into tables that are gone.
     #[error(
         "projection {projection:?} is run by {}; deploy without it everywhere, and try again once these have ended \
-         (one that was killed counts for the length of a lease)",
+         (a killed process counts until its lease is over)",
         listed(engines, ", ")
     )]
     ProjectionRuns {

@@ -1,7 +1,7 @@
 //! Statements and names.
 
 use super::TextFault;
-use crate::plain::{plain, quoted};
+use crate::plain::{plain, quoted, several, several_are};
 
 /// A statement that cannot be built, or that does not fit the tables of its projection.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -159,7 +159,7 @@ pub enum StatementError {
         sql: String,
     },
     /// Custom SQL with too few or too many values.
-    #[error("the SQL {sql:?} takes {wanted} values beside the instance, and {given} were given")]
+    #[error("the SQL {sql:?} takes {} besides the instance, and {} given", several(*wanted as u64, "value"), several_are(*given as u64, "value"))]
     UnequalValues {
         /// Its name.
         sql: String,

@@ -93,7 +93,7 @@ impl StoreErrorKind {
             Self::Full => "; free some space, nothing was stored",
             Self::CannotOpen => "; check that its folder exists and that this user may read and write there",
             Self::Replaced => {
-                "; put the file back that was there, or stop every process that uses this path, remove the files beside \
+                "; put the file back that was there, or stop every process that uses this path, remove the files next to \
                  it that end in -wal and -shm, put the other file in place and start again"
             }
             Self::Corrupt => "; check that the path names a readside database, or restore it from a backup",

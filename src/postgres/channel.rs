@@ -59,7 +59,7 @@ impl Channel {
                  sslmode=disable says that it is meant so",
             ),
             Cover::Tls { looked: Looked::Nobody, .. } if !security.is_said => Some(
-                "by TLS, but nobody has looked whose certificate the server has: set sslmode=verify-full and sslrootcert; \
+                "by TLS, but nobody has checked whose certificate the server has: set sslmode=verify-full and sslrootcert; \
                  sslmode=require says that it is meant so",
             ),
             Cover::Tls { .. } => None,

@@ -116,7 +116,7 @@ fn tls(postgres: &Postgres) -> Examined {
         Cover::Tls { looked, until } => (looked, until),
     };
     let words = match looked {
-        Looked::Nobody => "in use, but nobody has looked whose certificate the server has",
+        Looked::Nobody => "in use, but nobody has checked whose certificate the server has",
         Looked::Issuer => "in use, the server's certificate is of a trusted authority",
         Looked::Host => "in use, the server's certificate is of a trusted authority, and for this host",
         Looked::Connector => "in use, by a connector of the service's own",
@@ -125,7 +125,7 @@ fn tls(postgres: &Postgres) -> Examined {
     let found = format!("{words}{end}");
     let left = until.map(|until| until.duration_since(SystemTime::now()).unwrap_or_default());
     Ok(if left.is_some_and(|left| left < ENDS_SOON) {
-        Finding::warn("tls", found, "have it renewed on the server; who looks at it gets no connection after that")
+        Finding::warn("tls", found, "have it renewed on the server; clients that check it cannot connect after that")
     } else if looked == Looked::Nobody && !channel.is_local {
         Finding::warn("tls", found, "set sslmode=verify-full in the connection string, and sslrootcert")
     } else {
@@ -156,7 +156,7 @@ fn durability(postgres: &Postgres) -> Examined {
         Finding::warn(
             "durability",
             format!("{} off: a crash of the server can lose events", off.join(", ")),
-            "turn it on, unless the data can be lost",
+            "turn it on, unless you can do without this data",
         )
     })
 }
@@ -215,10 +215,10 @@ fn read_tables(postgres: &Postgres) -> Examined {
     }
     let builds = postgres.read(doing, |conn| torn_builds(conn))?;
     Ok(if builds.is_empty() {
-        Finding::ok(check, "they are those that their checkpoints belong to")
+        Finding::ok(check, "checkpoints and read tables belong together")
     } else {
         let remedy = "a restore of read tables alone, or of the engine's alone, does that: restore both from one backup, or \
-                      build these read models anew with `readside rebuild`";
+                      build these read models again with `readside rebuild`";
         Finding::fail(check, builds.join("; "), remedy)
     })
 }
@@ -254,7 +254,7 @@ fn notifications(postgres: &Postgres, patience: Duration) -> Examined {
     let heard = hear(postgres, &mut listener, patience);
     notify::unsubscribe(postgres, &mut listener, pid);
     Ok(match heard? {
-        Some(took) => Finding::ok("notifications", format!("arrive, after {}", spoken(took))),
+        Some(took) => Finding::ok("notifications", format!("they arrive, after {}", spoken(took))),
         None => Finding::warn(
             "notifications",
             format!("none arrived within {}: {}", spoken(patience), looked_for()),

@@ -297,8 +297,8 @@ impl Backend for Postgres {
 
     /// The server keeps old rows until a vacuum removes them.
     fn scrub(&self) -> Result<Option<String>, StoreError> {
-        let what = "PostgreSQL keeps dead rows in its files until autovacuum, or VACUUM, has been there; write-ahead log, \
-                    replicas and backups end by their own rules";
+        let what = "PostgreSQL keeps the old rows in its files until VACUUM, or autovacuum, has run; the write-ahead log, \
+                    replicas and backups keep them for as long as they are told to";
         Ok(Some(what.to_owned()))
     }
 

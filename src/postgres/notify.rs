@@ -294,7 +294,10 @@ impl Listener {
         match &session.word {
             Word::Heard => self.deaf = None,
             Word::Said(_, until) if now >= *until => {
-                self.go_deaf(&format!("a word of this process to itself did not arrive within {}", spoken(patience)));
+                self.go_deaf(&format!(
+                    "a test notification of this process to itself did not arrive within {}",
+                    spoken(patience)
+                ));
             }
             Word::Due(time) if now >= *time => {
                 let said = say(self.store.backend());

@@ -192,7 +192,7 @@ fn commit(mut transaction: Transaction<'_>, doing: &str) -> Result<(), StoreErro
             return Err(error);
         }
         transaction.rollback().map_err(|error| error::store(doing, &error))?;
-        let why = "an error inside the transaction was passed over, so nothing was committed";
+        let why = "the transaction went on after an error inside it, so nothing was committed";
         return Err(StoreError::new(doing, StoreErrorKind::Usage, why));
     }
     transaction.commit().map_err(|error| error::commit(doing, &error))

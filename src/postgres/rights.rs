@@ -84,7 +84,7 @@ impl std::fmt::Display for Grant {
 pub(super) fn grants(postgres: &Postgres, role: &str, projections: &[&Projection]) -> Result<String, SetupError> {
     let doing = format!("writing what role {role:?} needs");
     if role.is_empty() || role.contains('\0') {
-        return Err(StoreError::new(doing, StoreErrorKind::Usage, "this is no name of a role").into());
+        return Err(StoreError::new(doing, StoreErrorKind::Usage, "this is not the name of a role").into());
     }
     let grants = postgres.read(&doing, |conn| {
         let mut grants = of_engine(postgres.home.name());

@@ -71,7 +71,7 @@ impl Projection {
     /// The name is stored, not used as an identifier, so no name is reserved.
     fn check_own_name(&self) -> Result<(), NameError> {
         if self.name().contains(SHADOW) {
-            let why = "what follows a # marks a build beside the live one";
+            let why = "what follows a # marks a second build of a version";
             return Err(NameError::Reserved { what: "projection", name: self.name().to_owned(), why });
         }
         match check_name("projection", self.name(), 0) {

@@ -72,7 +72,7 @@ impl FromStr for ServeAddress {
         match text.strip_prefix(UNIX) {
             Some(path) => socket(Path::new(path)),
             None => text.parse().map(Self::Tcp).map_err(|_| {
-                "it is no address with a port, as 127.0.0.1:7878, and no socket, as unix:/run/readside.sock".to_owned()
+                "it is neither an address with a port, such as 127.0.0.1:7878, nor a socket, such as unix:/run/readside.sock".to_owned()
             }),
         }
     }
@@ -81,7 +81,7 @@ impl FromStr for ServeAddress {
 #[cfg(unix)]
 fn socket(path: &Path) -> Result<ServeAddress, String> {
     if path.file_name().is_none() {
-        return Err("name the file of the socket, as unix:/run/readside.sock".to_owned());
+        return Err("name the file of the socket, for instance unix:/run/readside.sock".to_owned());
     }
     Ok(ServeAddress::Unix(path.to_owned()))
 }

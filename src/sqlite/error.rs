@@ -20,7 +20,7 @@ pub(super) const LOG_IS_GONE: &str = "; put the files back that end in -wal and 
 pub(super) const BUSY: &str = "SQLite code 5";
 
 /// The remedy if access is denied. SQLite makes the files of its log in the folder, even to read.
-pub(super) const ACCESS: &str = "; check that its folder exists, and that this user may write the file, its folder, and the files beside it that end in -wal and -shm, on a \
+pub(super) const ACCESS: &str = "; check that its folder exists, and that this user may write the file, its folder, and the files next to it that end in -wal and -shm, on a \
     file system that is not mounted read-only; to read only what nobody writes, `file:PATH?mode=ro&immutable=1` needs none of them";
 
 /// An URI of which nothing is written, whatever this user may do.

@@ -15,7 +15,7 @@ use crate::error::{StoreError, StoreErrorKind as Kind};
 
 const DOING: &str = "looking whether the write-ahead log belongs to the file";
 
-const REMEDY: &str = "; if the file is a copy that was put there, stop every process that uses it, remove the files beside \
+const REMEDY: &str = "; if the file is a copy that was put there, stop every process that uses it, remove the files next to \
      it that end in -wal and -shm, and start again; otherwise restore it from a backup";
 
 /// While a process keeps this, no other process decides about the log.

@@ -200,7 +200,7 @@ impl Catalogue for Objects {
             let params = [from.as_str().into(), pair.old.raw.as_str().into(), pair.new.raw.as_str().into()];
             for column in texts(conn, sql, &params)? {
                 let what = foreign_key(&from, &pair.old);
-                stays.push((format!("{what}: {column:?} is no column of its successor"), true));
+                stays.push((format!("{what}: {column:?} is not a column of its successor"), true));
             }
         }
         if !pair.within {

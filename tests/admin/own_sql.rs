@@ -214,7 +214,7 @@ pub(crate) fn what_does_not_hold_together_is_refused<P: Place>(place: &P) {
     assert!(twice.contains("declared twice"), "{twice}");
     let projection = with("INSERT INTO {notes} (instance_id, id) VALUES ($1, $2)", 2);
     for (kind, wanted) in [
-        ("known", "takes 1 values beside the instance, and 2 were given"),
+        ("known", "takes 1 value besides the instance, and 2 values are given"),
         ("unknown", "declares no SQL named \"right\""),
     ] {
         let failure = projection.reduce(&Event::new("a", "note", "x", kind)).unwrap_err();

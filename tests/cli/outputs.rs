@@ -83,7 +83,7 @@ fn what_was_not_stored_is_an_error_whatever_becomes_of_the_output() {
                 let (code, err) = untold(place, args, &format!("{LINE}\nx\n"), output);
                 assert_eq!(code, 1, "{json}: {err}");
                 assert!(
-                    err.starts_with("readside: line 2: no JSON") && err.contains("stored: 1 event of line 1"),
+                    err.starts_with("readside: line 2: not JSON") && err.contains("stored: 1 event of line 1"),
                     "{err}"
                 );
             }

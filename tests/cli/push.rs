@@ -46,7 +46,7 @@ fn a_malformed_line_is_named_and_the_batches_before_it_stay() {
     on_both(|place| {
         let input = lines(20_000, Some((10_001, r#"{"instance":"t1","#)));
         let error = place.run_with(&["push"], &input).failed();
-        let wanted = "readside: line 10001: no JSON: EOF while parsing a value, at column 17; an event has to stand on one line: \
+        let wanted = "readside: line 10001: not JSON: EOF while parsing a value, at column 17; an event has to stand on one line: \
                       `jq -c .` makes such lines of objects over several\n\
                       stored: 10,000 events of lines 1 to 10000, and nothing from line 10001 on; --from-line 10001 goes on\n";
         assert_eq!(error, wanted);
@@ -69,7 +69,7 @@ fn a_malformed_line_is_named_and_the_batches_before_it_stay() {
 fn nothing_of_a_batch_is_stored_when_one_of_its_lines_is_wrong() {
     on_both(|place| {
         for (wrong, why) in [
-            (r#"{"aggregate_type":"user"}"#, "line 15: no event: missing field"),
+            (r#"{"aggregate_type":"user"}"#, "line 15: not an event: missing field"),
             (r#"{"aggregate_type":"user","aggregate_id":"u","type":"t"}"#, "line 15: it names no instance"),
             (
                 r#"{"instance":"t","aggregate_type":"","aggregate_id":"u","type":"t"}"#,
@@ -332,7 +332,7 @@ fn a_member_that_stands_there_twice_is_refused_by_name() {
             ),
         ] {
             let error = place.run_with(&["push"], &line).failed();
-            assert!(error.starts_with("readside: line 1: no event: member ") && error.contains(named), "{error}");
+            assert!(error.starts_with("readside: line 1: not an event: member ") && error.contains(named), "{error}");
         }
         assert_eq!(stored(place), 0);
         let deep = native(&format!(r#","payload":{}1{}"#, "[".repeat(200), "]".repeat(200)));
@@ -365,10 +365,10 @@ fn what_stands_on_several_lines_is_refused_with_the_cause() {
     on_both(|place| {
         let array = format!("[\n{},\n{}\n]\n", line(1), line(2));
         let error = place.run_with(&["push"], &array).failed();
-        assert!(error.starts_with("readside: line 1: no event: it begins a JSON array"), "{error}");
+        assert!(error.starts_with("readside: line 1: not an event: it begins a JSON array"), "{error}");
         let object = line(1).replace(',', ",\n");
         let error = place.run_with(&["push"], &object).failed();
-        assert!(error.starts_with("readside: line 1: no JSON") && error.contains("`jq -c .`"), "{error}");
+        assert!(error.starts_with("readside: line 1: not JSON") && error.contains("`jq -c .`"), "{error}");
         assert_eq!(stored(place), 0);
         // This input is two files, concatenated.
         place.run_with(&["push"], &format!("\u{feff}{}\n\u{feff}{}\n", line(1), line(2))).ok();
@@ -382,7 +382,7 @@ fn a_dry_run_stores_nothing() {
         let out = place.run_with(&["push", "--dry-run"], &lines(30, None)).ok();
         assert_eq!(out, "30 events of lines 1 to 30 can be read; nothing was stored\n");
         let error = place.run_with(&["push", "--dry-run"], &lines(30, Some((7, "x")))).failed();
-        assert!(error.contains("line 7: no JSON") && error.contains("stored: nothing"), "{error}");
+        assert!(error.contains("line 7: not JSON") && error.contains("stored: nothing"), "{error}");
         assert_eq!(stored(place), 0);
     });
 }

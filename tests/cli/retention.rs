@@ -63,7 +63,7 @@ fn what_showed_an_erased_event_is_rebuilt() {
         let args =
             ["redact", "--instance", "acme", "--position", "1", "--rebuild", "--who", "eve", "--why", "her request"];
         let said = service(place, true, &args).ok();
-        assert!(said.contains("users@1, instance \"acme\" is built anew, and readers see it"), "{said}");
+        assert!(said.contains("users@1, instance \"acme\" is rebuilt, and readers see it"), "{said}");
         let asked = &place.run(&["commands", "--json"]).lines()[0];
         assert_eq!((&asked["who"], &asked["why"]), (&json!("eve"), &json!("what it shows was erased: her request")));
         let mut rows = 0;

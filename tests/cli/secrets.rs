@@ -144,7 +144,7 @@ fn a_connection_string_is_no_role() {
 #[test]
 fn the_slip_is_named() {
     for (place, named) in [
-        ("postgresql:/a:supersecret@h/x", "begins otherwise than with postgres://"),
+        ("postgresql:/a:supersecret@h/x", "does not begin with postgres:// or postgresql:// in small"),
         ("a:supersecret@h:5432/x", "does not begin with postgres://"),
         ("PASSWORD = supersecret", "`password` may be meant, written in small letters"),
         ("host=h passwrod=supersecret", "keyword 2 is not known; `password` may be meant"),

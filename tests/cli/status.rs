@@ -95,11 +95,10 @@ fn statements_that_met_no_row_are_told() {
         let blind = Projection::new("users", 1)
             .table(table)
             .on_raw("user", "user.added", |e| update([set("id", e.aggregate_id())], [eq("id", "nobody")]));
-        let line =
-            |met: &str| format!("users@1: {met} met no row, updates and deletes, since the engines were started");
+        let line = |met: &str| format!("users@1: {met} met no row since the engines started");
         place.with(|store| {
             let engine = store.engine(blind.clone(), EngineConfig::default());
-            for (id, met) in [("u1", "1 statement"), ("u2", "2 statements")] {
+            for (id, met) in [("u1", "1 update or delete"), ("u2", "2 updates and deletes")] {
                 assert!(!place.run(&["status"]).ok().contains(&line(met)));
                 let pushed = engine.push(&[NewEvent::raw("a", "user", id, "user.added")]).unwrap();
                 engine.await_pushed("users", &pushed, LONG).unwrap();
@@ -240,7 +239,7 @@ fn what_a_dead_engine_ran_does_not_move() {
         assert!(!place.run(&["status"]).ok().contains("no engine runs it"), "one is alive");
         let lapsed = "UPDATE readside.members SET alive_until = '2020-01-01T00:00:00.000000Z'";
         execute(place, &in_tables(place, lapsed));
-        told("see `readside doctor`; api-1 did until 2020-01-01T00:00:00Z");
+        told("see `readside doctor`; the last was api-1, until 2020-01-01T00:00:00Z");
         told(
             "users@1 since 2020-01-01T00:00:00Z: no engine runs it: no living engine runs version 1; \"api-1\" did until then",
         );

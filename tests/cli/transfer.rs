@@ -185,11 +185,11 @@ fn a_file_that_is_wrong_is_refused_before_anything_is_stored() {
             (lines[1..].join("\n"), "its first line names no format"),
             (changed(0, r#""readside_export":1"#, r#""readside_export":2"#), "the form 2 of an export"),
             (changed(0, &format!(r#""schema":{schema}"#), r#""schema":999"#), "a store with the schema 999"),
-            (changed(0, r#""events":1200"#, r#""events":1199"#), "line 1201: it is no unique value"),
+            (changed(0, r#""events":1200"#, r#""events":1199"#), "line 1201: it is not a unique value"),
             (changed(end, r#""events":1200"#, r#""events":1199"#), "it is not the last line of this export"),
             (lines[..end].join("\n"), "was cut short"),
             (lines[..700].join("\n"), "was cut short"),
-            (whole[..whole.len() / 2].to_owned(), "no JSON: EOF"),
+            (whole[..whole.len() / 2].to_owned(), "not JSON: EOF"),
             (format!("{whole}{}", lines[1]), "more was written behind it"),
             (changed(1150, "\"type\":\"user.added\"", "\"type\":\"\""), "line 1151"),
             (changed(1150, r#""instance":"acme""#, r#""instance":"other""#), "line 1151: it is of instance \"other\""),
@@ -204,11 +204,11 @@ fn a_file_that_is_wrong_is_refused_before_anything_is_stored() {
         let error = place.run(&["import", "-"]).failed();
         assert!(error.contains("reads its file twice"), "{error}");
         let error = place.run(&["import", &path]).failed();
-        assert!(error.contains("instance \"acme\" exists here, with 1200 events"), "{error}");
+        assert!(error.contains("instance \"acme\" exists here already, with 1200 events"), "{error}");
         let error = place.run(&["import", &path, "--instance", ""]).failed();
         assert!(error.contains("system instance"), "{error}");
         let error = place.run(&["export", "--instance", "acme", "--file", &path]).failed();
-        assert!(error.contains("name another one or remove this one first"), "a file that exists is kept: {error}");
+        assert!(error.contains("name another one, or remove this one first"), "a file that exists is kept: {error}");
         assert_eq!(fs::read_to_string(&path).unwrap(), whole);
         let other = file(&folder, "none");
         let error = place.run(&["export", "--instance", "nobody", "--file", &other]).failed();
@@ -281,7 +281,7 @@ fn an_import_that_was_killed_goes_on() {
         let line = r#"{"instance":"new","aggregate_type":"u","aggregate_id":"x","type":"t"}"#;
         place.run_with(&["push"], line).ok();
         let error = place.run(&["import", &path, "--instance", "new"]).failed();
-        assert!(error.contains("exists here, with 2501 events"), "{error}");
+        assert!(error.contains("exists here already, with 2501 events"), "{error}");
     });
 }
 
@@ -306,7 +306,7 @@ fn who_pushes_during_an_import_ends_it() {
         assert!(error.contains("1,000") || error.contains("1000 of 2,500 events are stored"), "{error}");
         assert!(error.contains("somebody else pushed to instance \"new\" while it was imported"), "{error}");
         let error = place.run(&["import", &path, "--instance", "new"]).failed();
-        assert!(error.contains("exists here, with 1001 events"), "{error}");
+        assert!(error.contains("exists here already, with 1001 events"), "{error}");
         place.run(&["remove-instance", "new", "--why", "a test"]).ok();
         let error = place.run(&["import", &path, "--instance", "new"]).failed();
         assert!(error.contains("was removed; open it again first"), "{error}");

@@ -61,11 +61,11 @@ fn a_file_that_is_no_database_is_left_alone() {
     let name = path.to_str().unwrap();
     for command in ["status", "setup"] {
         let error = run(&["-d", name, command]).failed();
-        assert!(error.contains("is no SQLite database"), "{error}");
+        assert!(error.contains("is not an SQLite database"), "{error}");
     }
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
     let error = run(&["-d", folder.path().to_str().unwrap(), "status"]).failed();
-    assert!(error.contains("is no file"), "{error}");
+    assert!(error.contains("is not a file"), "{error}");
     let missing = folder.path().join("missing.db");
     let error = run(&["-d", missing.to_str().unwrap(), "status"]).failed();
     assert!(error.contains("there is no file") && error.contains("`readside setup` makes one"), "{error}");

@@ -123,7 +123,7 @@ fn read_tables_that_are_restored_alone_are_named_until_they_are_built_anew() {
     let pushed = push(&store, &moved("a", 5));
     engine.await_pushed(NAME, &pushed, LONG).unwrap();
     site.restore(&dump);
-    let word = "public.sums_1 was dropped and made anew";
+    let word = "public.sums_1 was dropped and made again";
     told(&store, &engine, &pushed, word);
     // An engine that starts on this database finds the same, with and without set-up.
     for setup in [true, false] {
@@ -134,7 +134,7 @@ fn read_tables_that_are_restored_alone_are_named_until_they_are_built_anew() {
     mended(&store, &engine);
     // The build that readers saw before is the restored one.
     let refused = chain(&engine.admin().back(NAME, true, &By::new("a test", "")).unwrap_err());
-    assert!(refused.contains("was dropped and made anew"), "{refused}");
+    assert!(refused.contains("was dropped and made again"), "{refused}");
     engine.shutdown(LONG).unwrap();
 }
 
@@ -147,7 +147,7 @@ fn the_engines_tables_that_are_restored_alone_are_named_until_all_is_built_anew(
     let pushed = push(&store, &moved("a", 5));
     engine.await_pushed(NAME, &pushed, LONG).unwrap();
     site.restore(&dump);
-    told(&store, &engine, &pushed, "the engine's tables were dropped and made anew beside table public.sums");
+    told(&store, &engine, &pushed, "the engine's tables were dropped and made again, but not table public.sums");
     mended(&store, &engine);
     engine.shutdown(LONG).unwrap();
 }

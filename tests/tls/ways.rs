@@ -103,7 +103,7 @@ fn the_doctor_tells_of_tls_and_of_the_certificates_end() {
     let (full, issuer) = (format!("sslmode=verify-full&sslrootcert={root}"), format!("sslrootcert={root}"));
     for (parameters, words) in [
         ("sslmode=disable", "none; the link does not leave this machine"),
-        ("sslmode=require", "nobody has looked whose"),
+        ("sslmode=require", "nobody has checked whose"),
         (&issuer, "of a trusted authority; the certificate ends at 2999-01-01T00:00:00"),
         (&full, "and for this host; the certificate ends at 2999-01-01T00:00:00"),
     ] {

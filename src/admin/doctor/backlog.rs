@@ -72,7 +72,10 @@ pub(super) fn failures(status: &Status) -> Finding {
     if !failed.is_empty() {
         let describe = |projection: &ProjectionStatus| {
             let ProjectionStatus { failing, parked, behind, skipped, .. } = projection;
-            format!("{}: {failing} failing, {parked} parked with {behind} behind, {skipped} skipped", shown(projection))
+            let all = [(failing, "failing"), (parked, "parked"), (behind, "behind these"), (skipped, "skipped")];
+            let some = all.iter().filter(|(number, _)| **number > 0);
+            let some: Vec<String> = some.map(|(number, word)| format!("{number} {word}")).collect();
+            format!("{}: {}", shown(projection), some.join(", "))
         };
         return Finding::warn(check, list(&failed, describe), remedy);
     }

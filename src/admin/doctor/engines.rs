@@ -18,7 +18,7 @@ pub(super) fn engines(status: &Status) -> Finding {
         many => format!("{many} projections"),
     };
     let silent = if silent > 0 { format!(", {silent} silent") } else { String::new() };
-    let text = format!("{alive} alive{silent}, {projections}");
+    let text = format!("{alive} alive{silent}; {projections}");
     if alone.is_empty() {
         return Finding::ok(check, text);
     }
@@ -49,10 +49,7 @@ pub(super) fn engines(status: &Status) -> Finding {
     let last = status.members.iter().filter(|_| alive == 0).max_by_key(|member| member.alive_until);
     let last = last.map_or(String::new(), |member| {
         let age = spoken(status.at.duration_since(member.alive_until).unwrap_or_default());
-        format!(
-            "; {:?} did until {age} ago: it died, cannot write here, or works on another database by now",
-            member.name
-        )
+        format!("; {:?} did until {age} ago: it died, cannot write here, or now works on another database", member.name)
     });
     let found = format!("{text}; no engine runs {names}{last}");
     // What waits for an engine is stuck, as the status says.
@@ -91,7 +88,11 @@ pub(super) fn leases(status: &Status) -> Finding {
     let of_living: u64 = status.members.iter().filter(|member| member.alive).map(|member| member.leases).sum();
     let left = held.saturating_sub(of_living);
     if left == 0 {
-        return Finding::ok("leases", format!("{held} held, all by living processes"));
+        let text = match held {
+            0 => "none is held".to_owned(),
+            held => format!("{held} held, all by living processes"),
+        };
+        return Finding::ok("leases", text);
     }
     Finding::warn(
         "leases",

@@ -35,8 +35,8 @@ pub(super) fn objects(found: Result<Vec<Hanging>, StoreError>) -> Vec<Finding> {
             check,
             format!("a rebuild is refused, because it cannot move {}", fixed.join("; ")),
             format!(
-                "have it use the view that readers use, which follows each switch; or drop it before a rebuild and make it \
-                 anew afterwards; or leave it on the former table by `{rebuild}`"
+                "let it use the view that readers use, which follows each switch; or drop it before a rebuild and make it \
+                 again afterwards; or leave it on the former table by `{rebuild}`"
             ),
         ));
     }
@@ -45,14 +45,14 @@ pub(super) fn objects(found: Result<Vec<Hanging>, StoreError>) -> Vec<Finding> {
         findings.push(Finding::warn(
             check,
             format!("not what readers see, and its build cannot be removed: {}", left.join("; ")),
-            format!("drop it, or have it use the view that readers use; then remove the build by `{remove}`"),
+            format!("drop it, or let it use the view that readers use; then remove the build by `{remove}`"),
         ));
     }
     if findings.is_empty() {
         let text = if moved.is_empty() {
-            "nothing of the service's own stands on read tables".to_owned()
+            "no view, foreign key or other object of the service depends on read tables".to_owned()
         } else {
-            format!("a rebuild moves what stands on read tables: {}", moved.join("; "))
+            format!("a rebuild moves what depends on read tables: {}", moved.join("; "))
         };
         findings.push(Finding::ok(check, text));
     } else if !moved.is_empty() {
@@ -69,7 +69,7 @@ pub(super) fn tables(found: Result<Vec<String>, StoreError>) -> Option<Finding> 
         Ok(found) => Some(Finding::fail(
             check,
             found.join("; "),
-            "start the service again, which makes a view anew and says what to do about a table; a view of another table's has \
+            "start the service again, which makes a view again and says what to do about a table; a view of another table's has \
              to be dropped first",
         )),
         Err(error) => Some(unreadable(check, &error)),
@@ -95,7 +95,7 @@ pub(super) fn declared(found: Result<Vec<Lacking>, StoreError>) -> Option<Findin
         check,
         format!("the code declares and the database lacks: {}", words.join("; ")),
         format!(
-            "make the tables anew as the code declares them, by `{rebuild}`; comments, grants and isolation come back with \
+            "make the tables again as the code declares them, by `{rebuild}`; comments, grants and isolation come back with \
              the next set-up, too, by the owner of the tables"
         ),
     ))

@@ -3,7 +3,6 @@
 //!
 //! The measurement has its own instances, tables and projection (`work`), and always removes them at the end. The
 //! floors (`postgres`, `sqlite`) are the hand-written side.
-//! happens. The floors (`postgres`, `sqlite`) are the hand-written side.
 
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -18,7 +17,7 @@ use indicatif::ProgressBar;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::format::positions;
+use super::format::{positions, several};
 use super::options::BenchArgs;
 use super::output::{number, text};
 use super::stop::Stop;
@@ -102,7 +101,10 @@ fn clean(session: &mut Session<'_>) -> Outcome {
             count += 1;
         }
     }
-    session.out.remark(&format!("removed what {count} runs left behind"))?;
+    session.out.remark(&match count {
+        0 => "no killed run left anything behind".to_owned(),
+        some => format!("removed what {} left behind", several(some, "killed run")),
+    })?;
     Ok(Ended::Fine)
 }
 

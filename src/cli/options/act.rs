@@ -57,7 +57,7 @@ Example:
 pub(in crate::cli) struct FailedListArgs {
     /// Only this projection.
     pub(in crate::cli) projection: Option<String>,
-    /// Take this version of the projection. Default: the live one.
+    /// Use this version of the projection. Default: the live one.
     #[arg(long, requires = "projection", value_name = "NUMBER")]
     pub(in crate::cli) projection_version: Option<u32>,
     /// Only this instance.
@@ -102,7 +102,7 @@ pub(in crate::cli) struct FailedShowArgs {
     pub(in crate::cli) instance: String,
     /// The position of the event.
     pub(in crate::cli) position: i64,
-    /// Take this version of the projection. Default: the live one.
+    /// Use this version of the projection. Default: the live one.
     #[arg(long, value_name = "NUMBER")]
     pub(in crate::cli) projection_version: Option<u32>,
     /// Print the payload of the event, too.
@@ -147,7 +147,7 @@ pub(in crate::cli) enum SwitchArg {
     CaughtUp,
     /// As soon as it has caught up, if the comparison shows no difference.
     Same,
-    /// When `readside builds switch` asks for it.
+    /// When you run `readside builds switch`.
     Asked,
 }
 
@@ -234,7 +234,7 @@ pub(in crate::cli) struct RetryArgs {
     pub(in crate::cli) instance: Option<String>,
     /// The position of the event.
     pub(in crate::cli) position: Option<i64>,
-    /// Take this version of the projection. Default: the live one.
+    /// Use this version of the projection. Default: the live one.
     ///
     /// A version that is being built waits until its failed events are retried or discarded.
     #[arg(long, value_name = "NUMBER")]
@@ -256,7 +256,7 @@ pub(in crate::cli) struct DiscardArgs {
     pub(in crate::cli) instance: String,
     /// The position of the event.
     pub(in crate::cli) position: i64,
-    /// Take this version of the projection. Default: the live one.
+    /// Use this version of the projection. Default: the live one.
     ///
     /// A version that is being built waits until its failed events are retried or discarded.
     #[arg(long, value_name = "NUMBER")]

@@ -68,7 +68,7 @@ pub(in crate::cli) struct InstancesArgs {
     /// Show the checkpoint and the lag of this projection, too.
     #[arg(long, value_name = "NAME")]
     pub(in crate::cli) projection: Option<String>,
-    /// Take this version of the projection. Default: the live one.
+    /// Use this version of the projection. Default: the live one.
     #[arg(long, requires = "projection", value_name = "NUMBER")]
     pub(in crate::cli) projection_version: Option<u32>,
     /// Only instances in which the projection is behind.
@@ -133,7 +133,7 @@ pub(in crate::cli) struct EventsArgs {
     /// that position come first.
     #[arg(long, short)]
     pub(in crate::cli) follow: bool,
-    /// URL of the same PostgreSQL database past the pooler. Notifications of pushes come this way.
+    /// URL that reaches the same PostgreSQL database without the pooler. Notifications of pushes come this way.
     ///
     /// A pooler in transaction mode swallows notifications. This option is for --follow.
     #[arg(long, env = "READSIDE_LISTEN_URL", hide_env_values = true, value_name = "URL")]
@@ -220,7 +220,7 @@ pub(in crate::cli) struct LeasesArgs {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct DoctorArgs {
-    /// How long to wait for an answer of the database.
+    /// How long to wait for an answer from the database.
     #[arg(long, value_name = "TIME", value_parser = format::parse_duration, default_value = "2s")]
     pub(in crate::cli) patience: Duration,
     /// Warn if an event has waited for longer than this.
@@ -229,7 +229,7 @@ pub(in crate::cli) struct DoctorArgs {
     /// Exit with 3 on a warning, too.
     #[arg(long)]
     pub(in crate::cli) strict: bool,
-    /// URL of the same PostgreSQL database past the pooler. Notifications of pushes come this way.
+    /// URL that reaches the same PostgreSQL database without the pooler. Notifications of pushes come this way.
     ///
     /// A pooler in transaction mode swallows notifications. Give the URL that the engines have.
     #[arg(long, env = "READSIDE_LISTEN_URL", hide_env_values = true, value_name = "URL")]

@@ -30,7 +30,7 @@ pub(in crate::cli) struct BackupArgs {
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct BenchArgs {
-    /// Number of events in all.
+    /// About how many events in all. Each instance gets a multiple of ten.
     #[arg(long, default_value_t = 20_000, value_name = "COUNT", value_parser = format::parse_events)]
     pub(in crate::cli) events: usize,
     /// Number of instances that the events are spread over.

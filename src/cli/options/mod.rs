@@ -164,7 +164,7 @@ Addresses:
 Example:
   readside serve --listen 127.0.0.1:7878")]
     Serve(ServeArgs),
-    /// List instances (tenants) and their heads.
+    /// List instances (tenants), each with its head: the position of its last event.
     #[command(after_long_help = "\
 Example: the instances in which the projection `users` is behind:
   readside instances --projection users --behind")]
@@ -249,7 +249,7 @@ Example: a copy each night, for which nothing has to stop:
     Backup(BackupArgs),
     /// Check whether all is well, and tell what to do if not.
     ///
-    /// The command checks the connection and what stands between, privileges, space, schema, engines, leases, lag and
+    /// The command checks the connection, TLS, a pooler in between, privileges, space, schema, engines, leases, lag and
     /// failures. Each line is OK, WARN or FAIL. The exit code is 3 if a check fails; with `--strict`, also on a
     /// warning.
     ///
@@ -260,7 +260,7 @@ Example: a copy each night, for which nothing has to stop:
 Example:
   readside doctor --strict && echo all is well")]
     Doctor(DoctorArgs),
-    /// Build a read model beside the live one, compare the two, and let readers see the new one.
+    /// Build a new read model, compare it with the live one, and let readers see it.
     ///
     /// An engine that runs the projection does this, after its live work. Readers notice nothing before the switch,
     /// which is one transaction. The old build is kept: `builds back` returns to it, `builds drop-old` removes it. With
@@ -326,7 +326,7 @@ Example:
   readside remove-instance acme --dry-run
   readside remove-instance acme --why 'contract 17 ended'")]
     RemoveInstance(RemoveArgs),
-    /// Let a removed instance be pushed to again. Positions go on after its last one.
+    /// Allow pushes to a removed instance again. Positions go on after its last one.
     #[command(after_long_help = "\
 Example:
   readside reopen-instance acme --why 'they came back'")]

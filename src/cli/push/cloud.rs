@@ -22,7 +22,7 @@ impl Attributes<'_> {
     /// Takes out a text.
     fn any_text(&mut self, name: &str) -> anyhow::Result<Option<String>> {
         let Some(raw) = self.0.remove(name) else { return Ok(None) };
-        serde_json::from_str(raw.get()).map_err(|_| anyhow::anyhow!("its `{name}` is no text"))
+        serde_json::from_str(raw.get()).map_err(|_| anyhow::anyhow!("its `{name}` is not a text"))
     }
 
     fn required(&mut self, name: &str) -> anyhow::Result<String> {
@@ -63,11 +63,11 @@ pub(super) fn command(text: &str, defaults: &Defaults<'_>) -> anyhow::Result<New
     if defaults.keep {
         let at = attributes.0.get("time").context("it has no `time`, which --keep-times keeps")?;
         let at = serde_json::from_str::<String>(at.get()).ok().and_then(|text| parse_time(&text));
-        command = command.created_at(at.context("its `time` is no time in RFC 3339, such as 2026-01-31T12:00:00Z")?);
+        command = command.created_at(at.context("its `time` is not a time in RFC 3339, such as 2026-01-31T12:00:00Z")?);
     }
     if let Some(revision) = attributes.0.remove("revision") {
         let revision =
-            serde_json::from_str(revision.get()).map_err(|_| anyhow::anyhow!("its `revision` is no number"))?;
+            serde_json::from_str(revision.get()).map_err(|_| anyhow::anyhow!("its `revision` is not a number"))?;
         command = command.revision(revision);
     }
     if let Some(data) = data {
@@ -150,7 +150,7 @@ mod tests {
         assert_eq!(read.created_at.map(crate::value::time_text).as_deref(), Some("2026-01-31T12:00:00.000000Z"));
         assert_eq!(read.metadata["ce_time"], "2026-01-31T12:00:00Z");
         assert!(of("").unwrap_err().to_string().contains("no `time`"));
-        assert!(of(r#","time":"soon""#).unwrap_err().to_string().contains("no time in RFC 3339"));
+        assert!(of(r#","time":"soon""#).unwrap_err().to_string().contains("not a time in RFC 3339"));
     }
 
     // Contract: A8
@@ -175,7 +175,7 @@ mod tests {
         assert!(refused("").contains("`subject` and `aggregateid`"));
         assert!(refused(r#","subject":"u""#).contains("`aggregatetype`; add it, or give --aggregate-type"));
         assert!(refused(r#","data_base64":"AA==""#).contains("binary data"));
-        assert!(refused(r#","subject":7"#).contains("its `subject` is no text"));
+        assert!(refused(r#","subject":7"#).contains("its `subject` is not a text"));
         assert!(refused(r#","subject":"u","aggregatetype":"t","x":[]"#).contains("`x` is an array"));
         let old = r#"{"specversion":"0.3","id":"e"}"#;
         assert!(command(old, &DEFAULTS).unwrap_err().to_string().contains("CloudEvent 0.3; 1.0"));

@@ -15,7 +15,7 @@ pub(in crate::cli) struct Defaults<'a> {
 pub(super) fn reason(error: &serde_json::Error) -> anyhow::Error {
     let said = error.to_string();
     let said = said.split(" at line ").next().unwrap_or(&said);
-    let what = if error.classify() == Category::Data { "no event" } else { "no JSON" };
+    let what = if error.classify() == Category::Data { "not an event" } else { "not JSON" };
     let hint = match error.classify() {
         Category::Eof => "; an event has to stand on one line: `jq -c .` makes such lines of objects over several",
         _ => "",

@@ -151,12 +151,12 @@ pub(in crate::cli) fn command(text: &str, defaults: &Defaults<'_>) -> anyhow::Re
     match text.trim_start().chars().next() {
         Some('{') => {}
         Some('[') => bail!(
-            "no event: it begins a JSON array, but each event has to be an object on a line of its own; \
+            "not an event: it begins a JSON array, but each event has to be an object on a line of its own; \
              `jq -c '.[]'` makes such lines of an array"
         ),
         _ => {
             serde_json::from_str::<IgnoredAny>(text).map_err(|error| reason(&error))?;
-            bail!("no event: it is no JSON object");
+            bail!("not an event: it is not a JSON object");
         }
     }
     let members: Members<'_> = serde_json::from_str(text).map_err(|error| reason(&error))?;
@@ -164,7 +164,7 @@ pub(in crate::cli) fn command(text: &str, defaults: &Defaults<'_>) -> anyhow::Re
     // Whatever a printed payload holds, the push must accept it, so that payloads come back unchanged.
     let given = (!is_cloud).then_some("payload");
     if let Some(found) = twice(&members, "", given, MAX_JSON_DEPTH) {
-        bail!("no event: {found}; which of them counts cannot be told");
+        bail!("not an event: {found}; nobody can tell which of them counts");
     }
     if is_cloud {
         return cloud::command(text, defaults);
@@ -209,13 +209,14 @@ pub(in crate::cli) fn command(text: &str, defaults: &Defaults<'_>) -> anyhow::Re
 fn kept(mut command: NewEvent, line: &Line<'_>) -> anyhow::Result<NewEvent> {
     let at = line.created_at.context("it has no `created_at`, which --keep-times keeps")?;
     let at = serde_json::from_str::<String>(at.get()).ok().and_then(|text| parse_time(&text));
-    command = command.created_at(at.context("its `created_at` is no time in RFC 3339, such as 2026-01-31T12:00:00Z")?);
+    command =
+        command.created_at(at.context("its `created_at` is not a time in RFC 3339, such as 2026-01-31T12:00:00Z")?);
     if let Some(id) = line.id {
-        command = command.id(serde_json::from_str(id.get()).ok().context("its `id` is no UUID")?);
+        command = command.id(serde_json::from_str(id.get()).ok().context("its `id` is not a UUID")?);
     }
     if let Some(version) = line.version {
-        let version: i64 = serde_json::from_str(version.get()).ok().context("its `version` is no number")?;
-        let before = version.checked_sub(1).context("its `version` is no version")?;
+        let version: i64 = serde_json::from_str(version.get()).ok().context("its `version` is not a number")?;
+        let before = version.checked_sub(1).context("its `version` is too small")?;
         command = command.expect(ExpectedText::Exact(before).read()?);
     }
     Ok(command)
@@ -296,10 +297,10 @@ mod tests {
         assert_eq!((read_over.id, read_over.created_at, read_over.expected), (None, None, Expected::Any));
         for (more, said) in [
             ("", "no `created_at`"),
-            (r#","created_at":"yesterday""#, "no time in RFC 3339"),
-            (r#","created_at":7"#, "no time in RFC 3339"),
-            (r#","created_at":"2026-01-31T12:00:00Z","id":"7""#, "its `id` is no UUID"),
-            (r#","created_at":"2026-01-31T12:00:00Z","version":"1""#, "its `version` is no number"),
+            (r#","created_at":"yesterday""#, "not a time in RFC 3339"),
+            (r#","created_at":7"#, "not a time in RFC 3339"),
+            (r#","created_at":"2026-01-31T12:00:00Z","id":"7""#, "its `id` is not a UUID"),
+            (r#","created_at":"2026-01-31T12:00:00Z","version":"1""#, "its `version` is not a number"),
             (r#","created_at":"2026-01-31T12:00:00Z","version":0"#, "versions count from 1"),
         ] {
             let error = line(more, true).unwrap_err().to_string();
@@ -328,18 +329,18 @@ mod tests {
         for cut in ["{", "{\"a\"", "{\"a\": [1,"] {
             let said = refused(cut);
             assert!(
-                said.starts_with("no JSON: EOF while parsing ") && said.contains("on one line: `jq -c .`"),
+                said.starts_with("not JSON: EOF while parsing ") && said.contains("on one line: `jq -c .`"),
                 "{said}"
             );
         }
         for array in ["[", "[{}]", " [ {},"] {
             assert!(refused(array).contains("begins a JSON array") && refused(array).contains("`jq -c '.[]'`"));
         }
-        assert_eq!(refused("7"), "no event: it is no JSON object");
-        assert_eq!(refused("x"), "no JSON: expected value, at column 1");
-        assert!(refused("{}").starts_with("no event: missing field `aggregate_type`"), "{}", refused("{}"));
+        assert_eq!(refused("7"), "not an event: it is not a JSON object");
+        assert_eq!(refused("x"), "not JSON: expected value, at column 1");
+        assert!(refused("{}").starts_with("not an event: missing field `aggregate_type`"), "{}", refused("{}"));
         let typo = r#"{"aggregate_type":"user","aggregate_id":"1","type":"t","payloud":1}"#;
-        assert!(refused(typo).starts_with("no event: unknown field `payloud`"), "{}", refused(typo));
+        assert!(refused(typo).starts_with("not an event: unknown field `payloud`"), "{}", refused(typo));
         let expected = r#"{"aggregate_type":"user","aggregate_id":"1","type":"t","expected":"old"}"#;
         assert!(refused(expected).contains("\"any\", \"new\", or a version"), "{}", refused(expected));
         let negative = r#"{"aggregate_type":"user","aggregate_id":"1","type":"t","expected":-1}"#;

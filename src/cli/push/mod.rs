@@ -210,6 +210,7 @@ fn failed(session: &mut Session<'_>, args: &PushArgs, mut report: PushReport, wr
     let further = match (wrong.unknown_to, &args.key_prefix) {
         _ if args.dry_run => String::new(),
         (_, Some(_)) => "; the same push with the same --key-prefix goes on".to_owned(),
+        (None, None) if report.events == 0 => "; when that is mended, run the same command again".to_owned(),
         (None, None) => format!(", and nothing from line {} on; --from-line {0} goes on", wrong.from),
         (Some(last), None) => format!(
             "; lines {} to {last} may be stored or not: look with `readside events`, and use --key-prefix, which makes a push repeatable",

@@ -26,7 +26,7 @@ struct ExportReport<'a> {
 pub(in crate::cli) fn export(session: &mut Session<'_>, args: &ExportArgs) -> Outcome {
     let file = create(&args.file).map_err(|error| {
         let hint = match error.kind() {
-            ErrorKind::AlreadyExists => "; an export writes over no file, so name another one or remove this one first",
+            ErrorKind::AlreadyExists => "; an export overwrites no file: name another one, or remove this one first",
             _ => "",
         };
         anyhow::Error::new(error).context(format!("making \"{}\"{hint}", args.file.display()))

@@ -124,7 +124,7 @@ impl<'a> Export<'a> {
         for _ in 0..self.header.unique_values {
             let Some((number, text)) = self.line(stop)? else { return Ok(false) };
             let read = || {
-                let line: UniqueLine = serde_json::from_str(&text).context("it is no unique value")?;
+                let line: UniqueLine = serde_json::from_str(&text).context("it is not a unique value")?;
                 check_text(&line.unique.constraint)?;
                 check_text(&line.unique.value)?;
                 anyhow::Ok(line.unique)
@@ -176,7 +176,7 @@ impl<'a> Export<'a> {
 
 fn no_export(why: &str) -> anyhow::Error {
     anyhow::anyhow!(
-        "the file is no export of readside: {why}; `readside push --keep-times` stores what `readside events` has printed"
+        "the file is not an export of readside: {why}; `readside push --keep-times` stores what `readside events` has printed"
     )
 }
 

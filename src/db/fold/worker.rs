@@ -41,5 +41,5 @@ pub(super) fn run<'s>(
 }
 
 fn failed(why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {
-    StoreError::new("folding statements beside the writing", StoreErrorKind::Other, why)
+    StoreError::new("folding statements on a second thread", StoreErrorKind::Other, why)
 }

@@ -305,7 +305,7 @@ macro_rules! by_json {
 fn of_json(error: &serde_json::Error) -> Fault {
     let what = match error.classify() {
         serde_json::error::Category::Data => "JSON of another form was found",
-        _ => "a text that is no JSON was found",
+        _ => "a text was found that is not JSON",
     };
     Fault::new(format!("{what} (line {}, column {} of it)", error.line(), error.column()))
 }
@@ -455,7 +455,7 @@ impl Field {
             Value::Text(text) => parse_time(text),
             _ => return self.deserialize_any(visitor),
         };
-        let micros = at.and_then(micros).ok_or_else(|| Fault::new("a text that is no time was found"))?;
+        let micros = at.and_then(micros).ok_or_else(|| Fault::new("a text was found that is not a time"))?;
         let micros = u64::try_from(micros).map_err(|_| {
             Fault::new("a time before 1970 was found, which a SystemTime cannot be decoded of; take it as a text")
         })?;

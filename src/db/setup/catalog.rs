@@ -314,7 +314,8 @@ fn kind_difference(found: &CatalogColumn, want: &CatalogColumn) -> Option<String
 }
 
 fn key_difference(found: &CatalogColumn, want: &CatalogColumn) -> Option<String> {
-    (found.key != want.key).then(|| format!("the primary key has column {:?} at another place, or not", found.name))
+    (found.key != want.key)
+        .then(|| format!("the primary key lacks column {:?}, or has it at another place", found.name))
 }
 
 /// The columns of a table with their types, the instance's first.

@@ -47,7 +47,8 @@ pub(super) fn check_isolation<B: Backend>(backend: &B, projections: &[&Projectio
     let Some((projection, table)) = projections.iter().find_map(isolated) else { return Ok(()) };
     let doing = "looking whether this database can isolate tenants";
     let Some(why) = backend.read(doing, |conn| conn.catalogue().not_isolating(conn))? else { return Ok(()) };
-    let what = format!("asks for tenant_isolation, which is not to be had here: {why}; leave it out for this database");
+    let what =
+        format!("asks for tenant_isolation, which this database does not offer: {why}; leave it out for this database");
     Err(ProjectionError::Table { projection, table, what }.into())
 }
 

@@ -12,6 +12,7 @@ use crate::db::{Backend, Bulk, BulkKind, Conn, owned, row};
 use crate::error::{PushError, RetentionError, StoreError, StoreErrorKind};
 use crate::event::NewEvent;
 use crate::failure::By;
+use crate::plain::several;
 use crate::retention::TableRows;
 use crate::value::{ColumnType as T, Value};
 
@@ -34,8 +35,9 @@ pub(crate) enum ImportError {
     #[error("the system instance \"\" cannot be imported: the engine announces its first runs there")]
     SystemInstance,
     #[error(
-        "instance {instance:?} exists here, with {events} events that this file was not imported to; import it by another name, \
-         or remove it first"
+        "instance {instance:?} exists here already, with {}, and not all of them are from this file; import the file under \
+         another name (--instance), or remove the instance first",
+        several(*events, "event")
     )]
     Exists { instance: String, events: u64 },
     #[error(transparent)]

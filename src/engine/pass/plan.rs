@@ -61,7 +61,7 @@ fn fenced(work: &Work, state: &State, log: Log) -> Option<StopCause> {
     let first = work.steps.first().map(|step| step.event.position).filter(|first| *first <= state.position)?;
     let found = format!(
         "the instance was removed here up to position {}, and the log still holds events from position {first} on; remove \
-         it there too; where it is to live again, restore the read models of that time with the log, or set them up anew in \
+         it there too; where it is to live again, restore the read models of that time with the log, or set them up again in \
          an empty database",
         state.position
     );

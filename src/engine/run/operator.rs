@@ -342,7 +342,7 @@ fn answer_at_last(task: &Task, state: CommandState, answer: &serde_json::Value) 
                     state:display = state,
                     projection:display = plain(projection),
                     command:display = id;
-                    "projection {projection:?}: {kind} is {state} (command {id})"
+                    "projection {projection:?}: {kind} has ended: {state} (command {id})"
                 );
             }
             Err(error) => log::warn!("{}; trying again", chain(&error)),

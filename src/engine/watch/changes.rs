@@ -61,7 +61,7 @@ impl fmt::Display for WatchMark {
 
 /// A text that is no [`WatchMark`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("this is no mark of watched changes; use the text of one, or watch from the beginning")]
+#[error("this is not a mark of watched changes; use the text of one, or watch from the beginning")]
 pub struct MarkError(#[source] Option<ParseIntError>);
 
 impl FromStr for WatchMark {

@@ -151,7 +151,7 @@ fn retentions() -> Vec<Line> {
     );
     all.extend(lines!(ImportError:
         SystemInstance => ["system instance", "cannot be imported"],
-        Exists { instance: tenant(), events: 7 } => ["\"acme", "7 events", "remove it first"],
+        Exists { instance: tenant(), events: 7 } => ["\"acme", "7 events", "remove the instance first"],
         Retention(RetentionError::SystemInstance) => ["system instance"],
         Push(conflict()) => ["nothing pushed"],
         Store(store()) => ["reading the log"]; caused,

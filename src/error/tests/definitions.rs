@@ -107,7 +107,7 @@ fn statements() -> Vec<Line> {
         UnknownColumn { table: table(), column: column() } => ["\"balances", "\"amount"],
         UnknownTable { table: table() } => ["\"balances"],
         UnknownSql { sql: odd("total") } => ["\"total", "Projection::sql"],
-        UnequalValues { sql: odd("total"), wanted: 2, given: 1 } => ["\"total", "takes 2", "1 were given"],
+        UnequalValues { sql: odd("total"), wanted: 2, given: 1 } => ["\"total", "takes 2 values", "1 value is given"],
         NoText { sql: odd("total"), database: "SQLite" } => ["\"total", "SQLite", "Dialects::each"],
         UnknownConflict { table: table(), columns: many("column") } => ["\"balances", "column0", "more"],
         NoKey { table: table() } => ["\"balances", "primary key"],

@@ -17,7 +17,7 @@ pub(super) fn lines() -> Vec<Line> {
     all.push(Line {
         name: "MarkError".to_owned(),
         error: Box::new("7-x\n-1".parse::<WatchMark>().unwrap_err()),
-        says: vec!["no mark of watched changes", "use the text of one"],
+        says: vec!["not a mark of watched changes", "use the text of one"],
         cause: Some("of_ours"),
     });
     all.push(Line {

@@ -116,7 +116,7 @@ fn a_link_in_plain_text_to_another_machine_is_told() {
         ("host=h sslmode=prefer", far, plain, true, Some("did not take TLS")),
         ("host=h sslmode=allow", Some("2001:db8::1"), plain, true, Some("did not take TLS")),
         ("host=h", far, plain, false, Some("does not speak TLS")),
-        ("host=h", far, unseen, true, Some("nobody has looked whose")),
+        ("host=h", far, unseen, true, Some("nobody has checked whose")),
         ("host=h sslmode=prefer", far, unseen, true, None),
         ("host=h sslmode=disable", far, plain, true, None),
         ("host=h", Some("127.0.0.2"), plain, true, None),

@@ -252,7 +252,7 @@ pub(super) const STAYS: &str = "SELECT format('publication %I publishes %s and n
      UNION ALL SELECT format('column %I of %s, which its definition does not have', a.attname, shown), true \
      FROM p JOIN pg_attribute a ON a.attrelid = old AND a.attnum > 0 AND NOT a.attisdropped WHERE within \
      AND NOT EXISTS (SELECT 1 FROM pg_attribute b WHERE b.attrelid = new AND b.attname = a.attname) \
-     UNION ALL SELECT format('foreign key %I of table %s to %s: %I is no column of its successor', k.conname, \
+     UNION ALL SELECT format('foreign key %I of table %s to %s: %I is not a column of its successor', k.conname, \
      k.conrelid::regclass, shown, a.attname), true FROM p JOIN pg_constraint k ON k.contype = 'f' AND k.confrelid = old \
      AND k.conrelid <> ALL(tables) JOIN pg_attribute a ON a.attrelid = old AND a.attnum = ANY(k.confkey) \
      WHERE NOT EXISTS (SELECT 1 FROM pg_attribute b WHERE b.attrelid = new AND b.attname = a.attname AND b.atttypid = a.atttypid)";

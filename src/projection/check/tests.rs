@@ -47,7 +47,7 @@ fn name_version_and_reducers_are_required() {
     let twice = named("p", 1).on_raw("a", "b", |_| noop());
     assert!(matches!(twice.check(), Err(ProjectionError::DuplicateReducer { .. })));
     assert!(fault(&named("p\n", 1)).contains("control character"));
-    assert!(fault(&named("p#next", 1)).contains("marks a build beside the live one"));
+    assert!(fault(&named("p#next", 1)).contains("marks a second build of a version"));
     assert!(fault(&empty().on_raw("", "b", |_| noop())).contains("aggregate type has an empty name"));
     assert!(fault(&empty().on_raw("a", "", |_| noop())).contains("event type has an empty name"));
 }

@@ -112,7 +112,7 @@ mod file {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),
             Ok(found) if !found.file_type().is_socket() => {
-                Err(io::Error::new(io::ErrorKind::AlreadyExists, "a file that is no socket has this name"))
+                Err(io::Error::new(io::ErrorKind::AlreadyExists, "a file that is not a socket has this name"))
             }
             Ok(_) => match UnixStream::connect(path) {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),

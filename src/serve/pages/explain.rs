@@ -122,7 +122,7 @@ fn explained(html: &mut Html, found: &Explanation) {
         "p",
         &[("class", "faint")],
         format!(
-            "As of event {}, by {} that were applied anew.",
+            "As of event {}, by {} that were applied again.",
             positions(found.position),
             several(found.events, "event")
         ),
