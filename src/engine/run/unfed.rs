@@ -85,13 +85,15 @@ impl Shared {
         let mut unfed = match before {
             Some(unfed) => unfed,
             None => match self.is_chosen(runner.name()) {
-                Ok(chosen) => Unfed {
+                Ok(Some(chosen)) => Unfed {
                     live: live.key.version,
                     chosen,
                     reason: String::new(),
                     told: None,
                     ask: (now + lease, lease),
                 },
+                // The next tick knows how it ended.
+                Ok(None) => return,
                 Err(error) => return log::warn!("{}; the next tick looks again", chain(&error)),
             },
         };
@@ -137,11 +139,9 @@ impl Shared {
         versions.into_iter().max().map_or(Feeding::Unknown, |(_, newest)| Feeding::Nobody { newest })
     }
 
-    /// True when a person decided what readers see: the last command that moved readers allowed a version that no
-    /// longer moves, or told them to wait for a person.
-    fn is_chosen(&self, projection: &str) -> Result<bool, StoreError> {
-        let last = self.stores.models.commands().commands(Some(projection), LAST)?;
-        Ok(last.iter().filter(|asked| asked.state == CommandState::Done).find_map(choice).unwrap_or(false))
+    /// Whether a person decided what readers see. `None` while that is being decided.
+    fn is_chosen(&self, projection: &str) -> Result<Option<bool>, StoreError> {
+        Ok(chosen(&self.stores.models.commands().commands(Some(projection), LAST)?))
     }
 
     /// Asks for the switch. All engines of the version may ask, and one of them is heard. The engine that carries it
@@ -169,6 +169,19 @@ impl Shared {
 
 /// The name under which engines ask for what they do without a person.
 pub(crate) const ITSELF: &str = "readside";
+
+/// True when a person decided what readers see: the last of these commands that moved readers allowed a version that no
+/// longer moves, or told them to wait for a person. The latest command comes first. A way back moves readers before it is
+/// done, so nothing is known while it is under way.
+fn chosen(commands: &[CommandRecord]) -> Option<bool> {
+    let goes_back = |asked: &CommandRecord| {
+        asked.state == CommandState::Taken && matches!(asked.command, AdminCommand::Back { .. })
+    };
+    if commands.iter().any(goes_back) {
+        return None;
+    }
+    Some(commands.iter().filter(|asked| asked.state == CommandState::Done).find_map(choice).unwrap_or(false))
+}
 
 /// Whether a command left it to a person what readers see. `None` when the command moves no reader.
 fn choice(asked: &CommandRecord) -> Option<bool> {
@@ -229,6 +242,10 @@ fn reason(way: Way, own: &Build, live: &Build) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
+    use uuid::Uuid;
+
     use super::*;
     use crate::state::ProjectionKey;
 
@@ -254,6 +271,35 @@ mod tests {
         let told: Vec<u32> =
             (0..200).filter(|ticks| unfed.is_to_tell(start + Duration::from_secs(10) * *ticks)).collect();
         assert_eq!(told, [0, 60, 120, 180]);
+    }
+
+    // Contract: L11: what a person decided is not undone between the move of the readers and the end of the command.
+    #[test]
+    fn nothing_is_chosen_while_a_way_back_is_under_way() {
+        let asked = |state, command| CommandRecord {
+            id: Uuid::nil(),
+            projection: "users".to_owned(),
+            version: None,
+            command,
+            who: "somebody".to_owned(),
+            why: "a test".to_owned(),
+            state,
+            asked_at: SystemTime::now(),
+            taken_by: None,
+            taken_at: None,
+            progress: None,
+            answered_at: None,
+            answer: None,
+        };
+        let rebuilt = asked(CommandState::Done, AdminCommand::Rebuild(RebuildOptions::default()));
+        let back = |state, stale| asked(state, AdminCommand::Back { stale, within: None });
+        assert_eq!(chosen(&[]), Some(false));
+        assert_eq!(chosen(&[back(CommandState::Taken, true), rebuilt.clone()]), None);
+        assert_eq!(chosen(&[back(CommandState::Done, true), rebuilt.clone()]), Some(true));
+        assert_eq!(chosen(&[back(CommandState::Done, false), rebuilt.clone()]), Some(false));
+        for state in [CommandState::Asked, CommandState::Failed] {
+            assert_eq!(chosen(&[back(state, true), rebuilt.clone()]), Some(false), "it moved nobody");
+        }
     }
 
     // Contract: L11: each case says what happens next, or names the command to run.
