@@ -3,7 +3,6 @@
 //!
 //! The measurement has its own instances, tables and projection (`work`), and always removes them at the end. The
 //! floors (`postgres`, `sqlite`) are the hand-written side.
-//! happens. The floors (`postgres`, `sqlite`) are the hand-written side.
 
 #[cfg(feature = "postgres")]
 mod postgres;
