@@ -231,7 +231,7 @@ fn what_belongs_to_others_is_named_before() {
         service.1,
         place.query("SELECT current_database()")[0]
     ));
-    let url = place.address().replacen("tester@", &format!("{}@", service.1), 1);
+    let url = place.url().replacen("tester@", &format!("{}@", service.1), 1);
     let engine = start(PostgresStore::connect(&url).unwrap(), eager());
     fill(&engine, 1, 3);
     place.sql(&format!("CREATE VIEW theirs AS SELECT thing FROM counts_1; ALTER VIEW theirs OWNER TO {}", other.1));

@@ -243,7 +243,7 @@ impl Place for common::postgres::Database {
         self.open()
     }
     fn address(&self) -> String {
-        self.url().to_owned()
+        self.store_url()
     }
     fn elsewhere(&self) -> PostgresStore {
         PostgresStore::connect(self.beside()).unwrap()

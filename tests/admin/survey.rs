@@ -9,17 +9,21 @@ use crate::Place;
 const BUILDS: usize = 310;
 const INSTANCES: usize = 1_000;
 
+/// How many instances have events: the first one, the last one, and some of each part. States of all would take long.
+const WITH_EVENTS: u64 = 100;
+
 /// Nothing lags: every checkpoint is at its head, which is position 9.
 fn fill<P: Place>(place: &P) {
     ProjectionStore::setup(&place.open(), &[]).unwrap();
     let numbers = |to: usize| format!("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {to})");
     place.sql(&format!(
         "INSERT INTO readside.instances (instance_id, head) {} SELECT 'i' || (10000 + i), 9 FROM n;
-         INSERT INTO readside.heads (instance_id, aggregate_type, head) SELECT instance_id, 'user', 9 FROM readside.instances;
+         INSERT INTO readside.heads (instance_id, aggregate_type, head) SELECT instance_id, 'user', 9 FROM readside.instances
+         WHERE CAST(substr(instance_id, 2) AS bigint) % 20 < 2;
          INSERT INTO readside.projections (name, version, definition, live, phase) {}
          SELECT 'p' || (10000 + i), 1, '{{\"events\":[[\"user\",[\"a\"]]],\"tables\":[]}}', true, 'live' FROM n;
          INSERT INTO readside.projection_states (instance_id, projection, version, position, store)
-         SELECT instance_id, name, 1, 9, (SELECT store_id FROM readside.store) FROM readside.instances, readside.projections;",
+         SELECT instance_id, name, 1, 9, (SELECT store_id FROM readside.store) FROM readside.heads, readside.projections;",
         numbers(INSTANCES),
         numbers(BUILDS)
     ));
@@ -38,7 +42,7 @@ both!(a_look_reads_some_instances_and_remembers_the_others);
 fn a_look_reads_some_instances_and_remembers_the_others<P: Place>(place: &P) {
     fill(place);
     let (store, mut survey) = (place.open(), Survey::default());
-    let count = INSTANCES as u64;
+    let count = WITH_EVENTS;
     let first = store.look(false, &mut survey).unwrap();
     assert_eq!((first.projections.len(), shown(&first)), (BUILDS, (0, 0, count)));
     assert_eq!(first.counted_from, first.at, "the first look reads everything");
@@ -73,7 +77,7 @@ both!(parts_of_a_look_are_joined_where_instances_went);
 fn parts_of_a_look_are_joined_where_instances_went<P: Place>(place: &P) {
     fill(place);
     let (store, mut survey) = (place.open(), Survey::default());
-    assert_eq!(shown(&store.look(false, &mut survey).unwrap()), (0, 0, INSTANCES as u64));
+    assert_eq!(shown(&store.look(false, &mut survey).unwrap()), (0, 0, WITH_EVENTS));
     for table in ["projection_states", "heads", "instances"] {
         place.sql(&format!("DELETE FROM readside.{table} WHERE instance_id > 'i10050'"));
     }
@@ -84,6 +88,6 @@ fn parts_of_a_look_are_joined_where_instances_went<P: Place>(place: &P) {
     }
     for _ in 0..2 {
         let status = store.look(false, &mut survey).unwrap();
-        assert_eq!((shown(&status), status.counted_from), ((0, 0, 50), status.at), "everything is one part");
+        assert_eq!((shown(&status), status.counted_from), ((0, 0, 5), status.at), "everything is one part");
     }
 }

@@ -2,7 +2,8 @@
 
 use readside::postgres_driver::{Client, NoTls};
 
-use crate::{Place, on_both};
+use crate::common::pooler::Pooler;
+use crate::{Place, fresh, on_both};
 
 /// Names of all tables and views.
 fn relations(place: &Place) -> Vec<String> {
@@ -25,7 +26,7 @@ fn a_measurement_compares_and_cleans_up() {
     on_both(|place| {
         place.with(|store| drop(store.push(&[readside::NewEvent::raw("acme", "user", "u", "t")]).unwrap()));
         let before = relations(place);
-        let report = place.run(&["bench", "--events", "2000", "--instances", "4", "--json"]).json();
+        let report = place.run_directly(&["bench", "--events", "2000", "--instances", "4", "--json"]).json();
         assert_eq!((report["events"].as_u64(), report["instances"].as_u64()), (Some(2000), Some(4)));
         for part in ["push", "catch_up"] {
             assert!(report[part]["ratio"].as_f64().unwrap() > 0.0, "{report}");
@@ -33,8 +34,27 @@ fn a_measurement_compares_and_cleans_up() {
         assert_eq!(relations(place), before);
         assert_eq!(place.run(&["instances", "--json"]).lines().len(), 1);
         assert_eq!(place.run(&["status", "--json"]).json()["projections"].as_array().unwrap().len(), 0);
-        let text = place.run(&["bench", "--events", "100", "--instances", "1"]).ok();
+        let text = place.run_directly(&["bench", "--events", "100", "--instances", "1"]).ok();
         assert!(text.contains("TIMES AS LONG") && text.contains("catch-up from nothing"), "{text}");
         place.run(&["bench", "--clean"]).ok();
     });
+}
+
+// The sessions of this pooler have prepared statements of others, under the names that the driver gives.
+#[test]
+fn behind_a_pooler_it_says_where_to_measure() {
+    let [_, place] = fresh();
+    place.run(&["setup"]).ok();
+    let pooler = Pooler::before(&place.direct());
+    let mut clients: Vec<Client> = (0..4).map(|_| Client::connect(pooler.url(), NoTls).unwrap()).collect();
+    for client in &mut clients {
+        client.batch_execute("BEGIN; PREPARE s0 AS SELECT 1").unwrap();
+    }
+    for client in &mut clients {
+        client.batch_execute("COMMIT").unwrap();
+    }
+    let before = relations(&place);
+    let error = crate::run(&["-d", pooler.url(), "bench", "--events", "100", "--instances", "1"]).failed();
+    assert!(error.contains("pooler in transaction mode") && error.contains("the server itself with -d"), "{error}");
+    assert_eq!(relations(&place), before);
 }

@@ -17,7 +17,7 @@ fn verdict(ran: &Ran, check: &str) -> String {
 #[test]
 fn a_healthy_database_passes() {
     on_both(|place| {
-        let ran = place.run(&["doctor", "--json"]);
+        let ran = place.run_directly(&["doctor", "--json"]);
         assert_eq!(ran.code, 0);
         for check in ["schema", "engines", "leases", "lag", "failures", "standstills", "history", "space"] {
             assert_eq!(verdict(&ran, check), "ok", "{check}: {}", ran.out);
@@ -83,12 +83,12 @@ impl<'p> Role<'p> {
 
     /// Runs SQL as the owner of the database.
     fn owner(&self, sql: &str) {
-        Client::connect(&self.place.name(), NoTls).unwrap().batch_execute(sql).unwrap();
+        Client::connect(&self.place.direct(), NoTls).unwrap().batch_execute(sql).unwrap();
     }
 
     /// Runs the command as this role.
     fn run(&self, args: &[&str]) -> Ran {
-        let name = self.place.name();
+        let name = self.place.direct();
         let (_, rest) = name.split_once('@').unwrap();
         crate::run(&[&["-d", &format!("postgres://{}@{rest}", self.name)], args].concat())
     }

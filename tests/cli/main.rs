@@ -116,8 +116,21 @@ impl Place {
     pub(crate) fn name(&self) -> String {
         match self {
             Self::Sqlite(folder) => folder.path().join("test.db").to_str().unwrap().to_owned(),
+            Self::Postgres(database) => database.store_url(),
+        }
+    }
+
+    /// The name that leads past a pooler: for what a pooler in transaction mode cannot do, and for other roles, which the
+    /// pooler does not know.
+    pub(crate) fn direct(&self) -> String {
+        match self {
+            Self::Sqlite(_) => self.name(),
             Self::Postgres(database) => database.url().to_owned(),
         }
+    }
+
+    pub(crate) fn run_directly(&self, args: &[&str]) -> Ran {
+        ran(command().args(["-d", &self.direct()]).args(args), "")
     }
 
     pub(crate) fn run(&self, args: &[&str]) -> Ran {

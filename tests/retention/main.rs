@@ -256,7 +256,7 @@ impl Place for common::postgres::Database {
         PostgresStore::connect(self.beside()).unwrap()
     }
     fn address(&self) -> String {
-        self.url().to_owned()
+        self.store_url()
     }
     fn sql(&self, sql: &str) {
         use readside::postgres_driver::{Client, NoTls};

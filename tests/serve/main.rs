@@ -74,10 +74,10 @@ impl Place for common::file::File {
 impl Place for common::postgres::Database {
     type Store = PostgresStore;
     fn open(&self) -> PostgresStore {
-        PostgresStore::connect(self.url()).unwrap()
+        PostgresStore::connect(&self.store_url()).unwrap()
     }
     fn address(&self) -> String {
-        self.url().to_owned()
+        self.store_url()
     }
 }
 

@@ -1,6 +1,7 @@
 //! The floor on PostgreSQL: it writes sets of rows in few statements, which are prepared once.
 
 use anyhow::Context;
+use postgres::error::SqlState;
 use postgres::{Client, Statement};
 
 use super::work::{Account, Change, Event, fold};
@@ -61,8 +62,27 @@ impl Postgres {
              CREATE TABLE IF NOT EXISTS {name}_accounts (i text COLLATE \"C\" NOT NULL, id text COLLATE \"C\" NOT NULL,
                holder text NOT NULL, balance bigint NOT NULL, version bigint NOT NULL, PRIMARY KEY (i, id))"
         ))?;
-        let prepared = Prepared::new(&mut db, &name)?;
-        Ok(Self { db, name, prepared })
+        match Prepared::new(&mut db, &name) {
+            Ok(prepared) => Ok(Self { db, name, prepared }),
+            Err(error) => {
+                drop_tables(&mut db, &name)?;
+                Err(past_pooler(error.into()))
+            }
+        }
+    }
+
+    fn store(&mut self, instance: &str, events: &[Event]) -> anyhow::Result<()> {
+        let prepared = &self.prepared;
+        let count = i64::try_from(events.len())?;
+        let mut tx = self.db.transaction()?;
+        let head: i64 = tx.query_one(&prepared.count, &[&instance, &count])?.try_get(0)?;
+        let accounts: Vec<&str> = events.iter().map(|event| event.account.as_str()).collect();
+        let versions: Vec<i64> = events.iter().map(|event| event.version).collect();
+        let kinds: Vec<&str> = events.iter().map(|event| event.kind).collect();
+        let payloads: Vec<&str> = events.iter().map(|event| event.payload.as_str()).collect();
+        tx.execute(&prepared.insert, &[&instance, &(head - count), &accounts, &versions, &kinds, &payloads])?;
+        tx.commit()?;
+        Ok(())
     }
 
     /// Applies one page. False if there was none.
@@ -107,21 +127,11 @@ struct Columns {
 
 impl Floor for Postgres {
     fn push(&mut self, instance: &str, events: &[Event]) -> anyhow::Result<()> {
-        let prepared = &self.prepared;
-        let count = i64::try_from(events.len())?;
-        let mut tx = self.db.transaction()?;
-        let head: i64 = tx.query_one(&prepared.count, &[&instance, &count])?.try_get(0)?;
-        let accounts: Vec<&str> = events.iter().map(|event| event.account.as_str()).collect();
-        let versions: Vec<i64> = events.iter().map(|event| event.version).collect();
-        let kinds: Vec<&str> = events.iter().map(|event| event.kind).collect();
-        let payloads: Vec<&str> = events.iter().map(|event| event.payload.as_str()).collect();
-        tx.execute(&prepared.insert, &[&instance, &(head - count), &accounts, &versions, &kinds, &payloads])?;
-        tx.commit()?;
-        Ok(())
+        self.store(instance, events).map_err(past_pooler)
     }
 
     fn catch_up(&mut self, instance: &str) -> anyhow::Result<()> {
-        while self.page(instance)? {}
+        while self.page(instance).map_err(past_pooler)? {}
         Ok(())
     }
 
@@ -135,9 +145,25 @@ impl Floor for Postgres {
     }
 
     fn remove(&mut self) -> anyhow::Result<()> {
-        let tables = ["counter", "events", "checkpoint", "accounts"];
-        let drops: Vec<String> =
-            tables.iter().map(|table| format!("DROP TABLE IF EXISTS {}_{table};", self.name)).collect();
-        Ok(self.db.batch_execute(&drops.concat())?)
+        Ok(drop_tables(&mut self.db, &self.name)?)
     }
+}
+
+fn drop_tables(db: &mut Client, name: &str) -> Result<(), postgres::Error> {
+    let tables = ["counter", "events", "checkpoint", "accounts"];
+    db.batch_execute(&tables.map(|table| format!("DROP TABLE IF EXISTS {name}_{table};")).concat())
+}
+
+/// Says what to do about a session that has other prepared statements than the ones that were prepared on it.
+fn past_pooler(error: anyhow::Error) -> anyhow::Error {
+    let code = error.downcast_ref::<postgres::Error>().and_then(postgres::Error::code);
+    let is_another =
+        |code: &SqlState| [SqlState::INVALID_SQL_STATEMENT_NAME, SqlState::DUPLICATE_PSTATEMENT].contains(code);
+    if !code.is_some_and(is_another) {
+        return error;
+    }
+    error.context(
+        "the hand-written side prepares its statements once, and a pooler in transaction mode does not keep them; \
+         name the server itself with -d",
+    )
 }
