@@ -275,12 +275,13 @@ fn text(text: &str) -> String {
 fn check_sql(column: &str, kind: T) -> Option<String> {
     Some(match kind {
         T::Boolean => format!("{column} IN (0, 1)"),
-        // Times have the form in which the engine writes them; the second half refuses days and hours that do not
-        // exist.
+        // Times have the form in which the engine writes them; the rest refuses days and hours that do not exist. SQLite
+        // 3.51 knows an hour 24.
         T::Timestamp => {
             let [two, four, six] = [2, 4, 6].map(|digits| "[0-9]".repeat(digits));
             format!(
-                "{column} GLOB '{four}-{two}-{two}T{two}:{two}:{two}.{six}Z' AND date({column}) IS substr({column}, 1, 10)"
+                "{column} GLOB '{four}-{two}-{two}T{two}:{two}:{two}.{six}Z' AND date({column}) IS substr({column}, 1, 10) \
+                 AND substr({column}, 12) < '24'"
             )
         }
         T::Json => format!("json_valid({column})"),
@@ -296,7 +297,9 @@ fn check_sql(column: &str, kind: T) -> Option<String> {
         }
         T::Time => {
             let [two, six] = [2, 6].map(|digits| "[0-9]".repeat(digits));
-            format!("{column} GLOB '{two}:{two}:{two}.{six}' AND time({column}) IS substr({column}, 1, 8)")
+            format!(
+                "{column} GLOB '{two}:{two}:{two}.{six}' AND time({column}) IS substr({column}, 1, 8) AND {column} < '24'"
+            )
         }
         T::Text | T::Integer | T::Float | T::Bytes | T::Duration => return None,
     })
