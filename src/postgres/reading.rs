@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use postgres::types::Type;
-use postgres::{Client, IsolationLevel, Transaction};
+use postgres::{Client, IsolationLevel, SimpleQueryMessage, Transaction};
 
 use super::pool::Checked;
 use super::server::{Postgres, millis};
 use super::session::typed;
 use super::value::Param;
 use super::{cell, error, link};
-use crate::db::{DbStore, EachRow, OwnQuery, Reader};
+use crate::db::{DbStore, ENDED, EachRow, OwnQuery, Reader};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::value::refuse_nul;
 
@@ -19,6 +19,9 @@ const PART: usize = 200;
 
 /// The server's code for a write in a read-only transaction.
 const READ_ONLY: &str = "25006";
+
+/// When the transaction began, by the server's clock. That stays the same until it ends, whatever happens in it.
+const BEGAN: &str = "SELECT (extract(epoch FROM transaction_timestamp()) * 1000000)::bigint";
 
 /// Undoes what a service may have set for the session. Prepared statements stay, for the service to use again.
 const RESET: &str = "RESET SESSION AUTHORIZATION; RESET ALL; CLOSE ALL; UNLISTEN *; SELECT pg_advisory_unlock_all(); \
@@ -72,7 +75,8 @@ impl DbStore<Postgres> {
     ///
     /// # Errors
     /// The error of `work`, or of the database. `CommitUnknown` if the connection was lost during the commit. `Usage`
-    /// if `work` ignored an error of a statement without a savepoint: then nothing could be committed.
+    /// if `work` ignored an error of a statement without a savepoint: then nothing could be committed. Also `Usage` if
+    /// `work` ended the transaction itself, by a statement: then what it did is stored only as far as it committed it.
     pub fn with_transaction<T, E: From<StoreError>>(
         &self,
         work: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>,
@@ -167,12 +171,12 @@ fn lend_on<T, E: From<StoreError>>(
         client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start()
     };
     let mut transaction = begun.map_err(failed)?;
-    transaction.batch_execute(times).map_err(failed)?;
+    let began = began(&mut transaction, &format!("{times}; {BEGAN}")).map_err(failed)?;
     let outcome = work(&mut transaction);
     let ended = if lending.read_only || outcome.is_err() {
         transaction.rollback().map_err(failed)
     } else {
-        commit(transaction, doing)
+        commit(transaction, doing, began)
     };
     let is_clean = ended.is_ok() && client.batch_execute(RESET).is_ok();
     checked.ends(ended.as_ref().err().and_then(error::end));
@@ -184,18 +188,33 @@ fn lend_on<T, E: From<StoreError>>(
     Ok(done)
 }
 
-/// Commits, unless a statement of the transaction failed. The server would answer such a commit by rolling back.
-fn commit(mut transaction: Transaction<'_>, doing: &str) -> Result<(), StoreError> {
-    if let Err(error) = transaction.batch_execute("SELECT 1") {
-        let error = error::store(doing, &error);
-        if error.code() != Some("25P02") {
-            return Err(error);
-        }
+/// Asks when the transaction began, by SQL that ends with [`BEGAN`].
+fn began(transaction: &mut Transaction<'_>, sql: &str) -> Result<Option<String>, postgres::Error> {
+    let value = |message: &SimpleQueryMessage| match message {
+        SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+        _ => None,
+    };
+    Ok(transaction.simple_query(sql)?.iter().find_map(value))
+}
+
+/// Commits, unless a statement of the transaction failed, or the service itself ended it. The server would answer a
+/// commit by rolling back in the first case, and with no more than a warning in the second.
+fn commit(mut transaction: Transaction<'_>, doing: &str, before: Option<String>) -> Result<(), StoreError> {
+    let rolled_back = |transaction: Transaction<'_>, why: &str| {
         transaction.rollback().map_err(|error| error::store(doing, &error))?;
-        let why = "the transaction went on after an error inside it, so nothing was committed";
-        return Err(StoreError::new(doing, StoreErrorKind::Usage, why));
+        Err(StoreError::new(doing, StoreErrorKind::Usage, why))
+    };
+    match began(&mut transaction, BEGAN) {
+        Ok(now) if now == before => transaction.commit().map_err(|error| error::commit(doing, &error)),
+        Ok(_) => rolled_back(transaction, ENDED),
+        Err(error) => {
+            let error = error::store(doing, &error);
+            if error.code() != Some("25P02") {
+                return Err(error);
+            }
+            rolled_back(transaction, "the transaction went on after an error inside it, so nothing was committed")
+        }
     }
-    transaction.commit().map_err(|error| error::commit(doing, &error))
 }
 
 pub(super) fn read_own(store: &Postgres, query: &OwnQuery<'_>, each: EachRow<'_>) -> Result<(), StoreError> {

@@ -11,7 +11,7 @@ use super::connection::wait_for;
 use super::handle::{self, Handle};
 use super::{IDLE_READERS, Sqlite, Writing, error, unknown, value};
 use crate::clock::deadline;
-use crate::db::{DbStore, EachRow, OwnQuery, Reader, column_types};
+use crate::db::{DbStore, ENDED, EachRow, OwnQuery, Reader, column_types};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::value::ColumnType;
 
@@ -74,7 +74,8 @@ impl DbStore<Sqlite> {
     /// ```
     ///
     /// # Errors
-    /// The error of `work`, or of the database; `CommitUnknown` if the file was moved away meanwhile.
+    /// The error of `work`, or of the database; `CommitUnknown` if the file was moved away meanwhile. `Usage` if `work`
+    /// ended the transaction itself, by a statement: then what it did is stored only as far as it committed it.
     pub fn with_transaction<T, E: From<StoreError>>(
         &self,
         work: impl FnOnce(&Transaction<'_>) -> Result<T, E>,
@@ -84,7 +85,12 @@ impl DbStore<Sqlite> {
         let mut conn = store.writer(doing, until)?;
         let transaction = store.begin(&mut conn, doing, until)?;
         let _writing = Writing::now(&store.writing);
+        transaction.execute_batch("SAVEPOINT readside_lent").map_err(|error| store.failed(doing, error))?;
         let done = work(&transaction)?;
+        // It is gone if the service itself ended the transaction, even if it began another one.
+        if transaction.execute_batch("RELEASE readside_lent").is_err() {
+            return Err(StoreError::new(doing, StoreErrorKind::Usage, ENDED).into());
+        }
         transaction.commit().map_err(|error| store.failed(doing, error))?;
         store.check("looking at the file after the commit").map_err(|error| unknown(doing, error))?;
         store.shorten_log(&conn);

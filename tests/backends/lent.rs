@@ -101,6 +101,30 @@ fn a_lent_transaction_that_failed_inside_is_not_committed() {
     assert!(matches!(missing, Err(QueryError::Store(error)) if error.kind() == StoreErrorKind::Schema));
 }
 
+// Contract: A10: no Ok for a transaction that the service itself ended.
+both!(a_lent_transaction_that_was_ended_inside_is_no_success);
+fn a_lent_transaction_that_was_ended_inside_is_no_success(fixture: &Fixture) {
+    let run = |sql: &str| match &fixture.which {
+        #[cfg(feature = "sqlite")]
+        Which::Sqlite(store) => store.with_transaction(|transaction| transaction.execute_batch(sql).map_err(other)),
+        #[cfg(feature = "postgres")]
+        Which::Postgres(store) => store.with_transaction(|transaction| transaction.batch_execute(sql).map_err(other)),
+    };
+    run("CREATE TABLE carts (id TEXT PRIMARY KEY)").unwrap();
+    let ends = ["ROLLBACK", "COMMIT", "ROLLBACK; BEGIN", "COMMIT; BEGIN; INSERT INTO carts VALUES ('lost')"];
+    for (at, end) in ends.iter().enumerate() {
+        let error = run(&format!("INSERT INTO carts VALUES ('{at}'); {end}")).unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Usage, "{end}: {error}");
+        let why = readside::error::chain(&error);
+        assert!(why.contains("ended the transaction itself"), "{why}");
+    }
+    run("SAVEPOINT a; INSERT INTO carts VALUES ('none'); ROLLBACK TO a; INSERT INTO carts VALUES ('some'); RELEASE a")
+        .unwrap();
+    let rows: Vec<String> =
+        with_store!(fixture, store => store.query_all_as("SELECT id FROM carts ORDER BY id", &[])).unwrap();
+    assert_eq!(rows, ["1", "3", "some"]);
+}
+
 // Contract: A10, A4: rows of a service's own hold money and days, too.
 #[cfg(feature = "postgres")]
 #[test]

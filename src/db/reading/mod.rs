@@ -31,6 +31,10 @@ pub struct OwnQuery<'q> {
     pub(crate) doing: &'q str,
 }
 
+/// What an error says of a lent transaction that is over before its time.
+pub(crate) const ENDED: &str = "the work ended the transaction itself, by COMMIT, ROLLBACK or the like, so it is stored only as far as \
+     it committed: leave the end to the store, and use savepoints in between";
+
 /// Gets the names of the columns and a row. Returns false to end the read.
 pub(crate) type EachRow<'e> = &'e mut dyn FnMut(&[String], Row) -> bool;
 
