@@ -171,12 +171,12 @@ fn lend_on<T, E: From<StoreError>>(
         client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start()
     };
     let mut transaction = begun.map_err(failed)?;
-    let began = began(&mut transaction, &format!("{times}; {BEGAN}")).map_err(failed)?;
+    let start = began(&mut transaction, &format!("{times}; {BEGAN}")).map_err(failed)?;
     let outcome = work(&mut transaction);
     let ended = if lending.read_only || outcome.is_err() {
         transaction.rollback().map_err(failed)
     } else {
-        commit(transaction, doing, began)
+        commit(transaction, doing, start.as_deref())
     };
     let is_clean = ended.is_ok() && client.batch_execute(RESET).is_ok();
     checked.ends(ended.as_ref().err().and_then(error::end));
@@ -199,13 +199,13 @@ fn began(transaction: &mut Transaction<'_>, sql: &str) -> Result<Option<String>,
 
 /// Commits, unless a statement of the transaction failed, or the service itself ended it. The server would answer a
 /// commit by rolling back in the first case, and with no more than a warning in the second.
-fn commit(mut transaction: Transaction<'_>, doing: &str, before: Option<String>) -> Result<(), StoreError> {
+fn commit(mut transaction: Transaction<'_>, doing: &str, start: Option<&str>) -> Result<(), StoreError> {
     let rolled_back = |transaction: Transaction<'_>, why: &str| {
         transaction.rollback().map_err(|error| error::store(doing, &error))?;
         Err(StoreError::new(doing, StoreErrorKind::Usage, why))
     };
     match began(&mut transaction, BEGAN) {
-        Ok(now) if now == before => transaction.commit().map_err(|error| error::commit(doing, &error)),
+        Ok(now) if now.as_deref() == start => transaction.commit().map_err(|error| error::commit(doing, &error)),
         Ok(_) => rolled_back(transaction, ENDED),
         Err(error) => {
             let error = error::store(doing, &error);

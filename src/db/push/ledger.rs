@@ -233,12 +233,19 @@ impl Ledger {
         for draft in &push.drafts {
             let Some(key) = key(draft) else { return Ok(None) };
             let event = stored.get_mut(&key).and_then(VecDeque::pop_front).filter(|event| draft.is_stored_as(event));
-            events.push(event.ok_or_else(|| reused(&key))?.clone());
+            events.push(event.ok_or_else(|| self.other_events(push, key))?.clone());
         }
         match stored.iter().find(|(_, left)| !left.is_empty()) {
             Some((key, _)) => Err(reused(key)),
             None => Ok(Some(events)),
         }
+    }
+
+    /// The error for a push in which the event with this key is not the one that was stored. If this key is new, another
+    /// key of the push was used, with fewer events.
+    fn other_events(&self, push: &Push, key: PushKey) -> PushError {
+        let mut keys = std::iter::once(key.clone()).chain(push.drafts.iter().filter_map(self::key));
+        reused(&keys.find(|key| self.keyed.contains_key(key)).unwrap_or(key))
     }
 }
 
@@ -347,6 +354,11 @@ mod tests {
         assert_eq!((first.repeated, again.repeated, &again.events), (false, true, &first.events));
         for other in [vec![keyed()], vec![keyed(), keyed()], vec![keyed(), keyed().revision(2), keyed()]] {
             assert!(matches!(decide(&mut ledger, &other), Err(PushError::PushKeyReused { .. })));
+        }
+        let new = || user().push_key("new");
+        for other in [vec![new(), keyed(), keyed().revision(2)], vec![keyed(), keyed().revision(2), new()]] {
+            let refused = decide(&mut ledger, &other);
+            assert!(matches!(&refused, Err(PushError::PushKeyReused { key, .. }) if key == "k"), "{refused:?}");
         }
         assert_eq!(ledger.counters["a"].head, HEAD + 2);
     }
