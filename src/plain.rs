@@ -69,6 +69,19 @@ pub(crate) fn quoted(items: &[String]) -> String {
     listed(items.iter().map(|item| format!("{item:?}")), ", ")
 }
 
+/// `12,345`.
+pub(crate) fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 /// `1 event`, `2 events`.
 pub(crate) fn several(number: u64, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })

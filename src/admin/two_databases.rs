@@ -17,7 +17,7 @@ use crate::store::{EventStore, ProjectionStore};
 /// For how many lagging instances of a projection the oldest event is read, one by one.
 const AGED: usize = 100;
 
-/// The most checkpoints that one look compares with the log, of all builds together. A finding names this number.
+/// The most checkpoints that one look compares with the log, of all builds together.
 pub(super) const COMPARED: usize = 10_000;
 
 /// How many states are in one page.

@@ -4,18 +4,13 @@
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, anyhow, bail};
-use indicatif::HumanCount;
 use jiff::{SignedDuration, Timestamp, civil};
 
 pub(super) use crate::clock::spoken as duration;
 use crate::conninfo;
+pub(super) use crate::plain::count;
 use crate::plain::plain;
 use crate::value;
-
-/// `12,345`.
-pub(super) fn count(number: u64) -> String {
-    HumanCount(number).to_string()
-}
 
 /// `12,345`, of a number that is not negative.
 pub(super) fn positions(number: i64) -> String {

@@ -2,14 +2,16 @@
 
 use super::standstills::DIVERGED;
 use super::wording::{SHOWN, unreadable};
+use crate::admin::two_databases::COMPARED;
 use crate::builds::Phase;
 use crate::error::StoreError;
 use crate::inspect::{Finding, Mismatch, ProjectionStatus};
+use crate::plain::count;
 use crate::query::Flaw;
 use crate::remedy::{Remedy, Subject};
 use crate::standstill::{Standstill, StandstillKind};
 
-/// The most events that are counted to see whether logs are whole. The finding names this number.
+/// The most events that are counted to see whether logs are whole.
 pub(super) const COUNTED: usize = 100_000;
 
 /// The remedy if somebody set a counter or a head back by hand, or restored it without the events. A reset would not
@@ -33,7 +35,10 @@ pub(super) fn history(found: Result<Vec<Mismatch>, StoreError>, builds: &[Projec
         )
     };
     if found.is_empty() {
-        return Finding::ok(check, "each checkpoint names an event of the log (at most 10,000 were compared)");
+        return Finding::ok(
+            check,
+            format!("each checkpoint names an event of the log (at most {} were compared)", count(COMPARED as u64)),
+        );
     }
     let some: Vec<String> = found.iter().take(SHOWN).map(describe).collect();
     let more = if found.len() > SHOWN { format!("; and {} more", found.len() - SHOWN) } else { String::new() };
@@ -92,7 +97,8 @@ pub(super) fn whole(found: Result<Vec<Flaw>, StoreError>) -> Vec<Finding> {
         ));
     }
     if findings.is_empty() {
-        findings.push(Finding::ok(check, "no event is missing (at most 100,000 were counted)"));
+        findings
+            .push(Finding::ok(check, format!("no event is missing (at most {} were counted)", count(COUNTED as u64))));
     }
     findings
 }

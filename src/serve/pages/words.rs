@@ -3,20 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use crate::clock::spoken;
+pub(crate) use crate::plain::count;
 use crate::value;
-
-/// `12,345`.
-pub(crate) fn count(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
 
 /// `12,345`, of a number that is not negative.
 pub(crate) fn positions(number: i64) -> String {
