@@ -12,10 +12,12 @@ use crate::plain::is_hidden;
 pub(crate) enum Act {
     Abandon,
     Back,
+    #[cfg_attr(not(feature = "serve"), expect(dead_code, reason = "the status page alone names it"))]
     Builds,
     Commands,
     Doctor,
     DropOld,
+    #[cfg_attr(not(feature = "serve"), expect(dead_code, reason = "the status page alone names it"))]
     Failed,
     Leases,
     Rebuild,
