@@ -9,7 +9,11 @@ use super::format;
 use crate::conninfo::{Look, follows_secret_word, look, shown};
 
 /// Texts that must not be shown.
-pub(super) struct Hidden(Vec<String>);
+pub(super) struct Hidden {
+    texts: Vec<String>,
+    /// Arguments that are numbers, and may be shown also where a hidden text holds the same digits.
+    numbers: Vec<String>,
+}
 
 fn may_hold_secret(text: &str) -> bool {
     look(text) != Look::File || shown(text) != text
@@ -18,7 +22,7 @@ fn may_hold_secret(text: &str) -> bool {
 impl Hidden {
     pub(super) fn of(args: &[OsString]) -> Self {
         let args: Vec<String> = args.iter().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
-        let mut hidden = Vec::new();
+        let (mut hidden, mut numbers) = (Vec::new(), Vec::new());
         let mut is_secret = false;
         for arg in &args {
             let bare = arg.trim_start_matches('-');
@@ -31,18 +35,20 @@ impl Hidden {
             is_secret = follows_secret_word(bare);
             if is_one {
                 hidden.extend([arg, bare, value].into_iter().filter(|text| !text.is_empty()).map(str::to_owned));
+            } else if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+                numbers.push(value.to_owned());
             }
         }
         // Longer texts come first, so that a whole text is replaced before its parts.
         hidden.sort_by_key(|text| std::cmp::Reverse(text.len()));
         hidden.dedup();
-        Self(hidden)
+        Self { texts: hidden, numbers }
     }
 
     /// Replaces the hidden texts with stars, also where the text quotes them.
     pub(super) fn masked(&self, text: &str) -> String {
         let mut shown = text.to_owned();
-        for hidden in &self.0 {
+        for hidden in &self.texts {
             let quoted = format!("{hidden:?}");
             let quoted = quoted.trim_start_matches('"').strip_suffix('"').unwrap_or(hidden);
             for form in [hidden.as_str(), quoted, &format::clean(hidden)] {
@@ -65,9 +71,9 @@ impl Hidden {
                 }
                 said
             });
-        said.retain(|one| !one.is_empty());
+        said.retain(|one| !one.is_empty() && !self.numbers.iter().any(|number| number == one));
         let shows = |hidden: &String| text.contains(hidden) || said.iter().any(|one| hidden.contains(one));
-        if !error.use_stderr() || !self.0.iter().any(shows) {
+        if !error.use_stderr() || !self.texts.iter().any(shows) {
             return None;
         }
         let what = error.kind().as_str().unwrap_or("wrong arguments");
@@ -81,6 +87,9 @@ impl Hidden {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
+    use super::super::options::Options;
     use super::*;
 
     fn hidden(args: &[&str]) -> Hidden {
@@ -105,5 +114,20 @@ mod tests {
         }
         let text = "status of x.db at 12:30";
         assert_eq!(hidden(&["-d", "x.db", "status"]).masked(text), text);
+    }
+
+    #[test]
+    fn a_number_is_told_although_a_connection_string_holds_its_digits() {
+        let of = |args: &[&str]| {
+            let args: Vec<&str> = std::iter::once("readside").chain(args.iter().copied()).collect();
+            let error = Options::command().try_get_matches_from(&args).unwrap_err();
+            hidden(&args[1..]).instead_of(&error)
+        };
+        let url = "postgres://a:7secret0@h:5400/x";
+        assert_eq!(of(&["-d", url, "bench", "--events", "0"]), None);
+        assert_eq!(of(&["-d", url, "bench", "--events=0"]), None);
+        // A part of a password that a space cut off is no number.
+        assert!(of(&["-d", "postgres://a:7", "status", "--for", "postgres://a:7 0@h"]).is_some());
+        assert!(of(&["-d", url, "bench", "--events", "7secret0"]).is_some());
     }
 }
