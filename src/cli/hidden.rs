@@ -23,7 +23,7 @@ impl Hidden {
     pub(super) fn of(args: &[OsString]) -> Self {
         let args: Vec<String> = args.iter().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
         let (mut hidden, mut numbers) = (Vec::new(), Vec::new());
-        let mut is_secret = false;
+        let (mut is_secret, mut is_cut) = (false, false);
         for arg in &args {
             let bare = arg.trim_start_matches('-');
             let value =
@@ -31,8 +31,11 @@ impl Hidden {
             if is_secret && arg == "=" {
                 continue;
             }
-            let is_one = is_secret || [arg, bare, value].iter().any(|text| may_hold_secret(text));
+            let is_rest = is_cut && arg.contains('@');
+            let is_one = is_secret || is_rest || [arg, bare, value].iter().any(|text| may_hold_secret(text));
             is_secret = follows_secret_word(bare);
+            // A space in a password cuts a URL that is not quoted.
+            is_cut = value.contains("://") && !value.contains('@');
             if is_one {
                 hidden.extend([arg, bare, value].into_iter().filter(|text| !text.is_empty()).map(str::to_owned));
             } else if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -127,7 +130,7 @@ mod tests {
         assert_eq!(of(&["-d", url, "bench", "--events", "0"]), None);
         assert_eq!(of(&["-d", url, "bench", "--events=0"]), None);
         // A part of a password that a space cut off is no number.
-        assert!(of(&["-d", "postgres://a:7", "status", "--for", "postgres://a:7 0@h"]).is_some());
+        assert!(of(&["-d", "postgres://a:7", "0@h"]).is_some());
         assert!(of(&["-d", url, "bench", "--events", "7secret0"]).is_some());
     }
 }
