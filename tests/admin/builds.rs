@@ -77,7 +77,7 @@ pub(crate) fn a_rebuild_takes_the_place_of_the_old_one_unseen<P: Place>(place: &
     assert!(engine.admin().verify("counts", None).unwrap().is_clean());
     assert_eq!(phases(place), [("counts".to_owned(), Phase::Live), ("counts#next".to_owned(), Phase::Kept)]);
     let error = engine.admin().switch("counts", &by()).unwrap_err().to_string();
-    assert!(error.contains("the one that is kept, go back to it"), "{error}");
+    assert!(error.contains("`readside builds back` lets readers see the one that is kept"), "{error}");
     assert_eq!(seen(place).len(), place.query("SELECT n FROM on_top").len(), "what stands on the view sees it too");
     // The view reads the new tables, so readers see what is written now.
     let pushed = engine.push(&[count("new", "thing", 4)]).unwrap();
@@ -237,7 +237,7 @@ pub(crate) fn what_is_left_out_is_told<P: Place>(place: &P) {
     engine.admin().resume("counts", Some("b"), &by()).unwrap();
     engine.admin().discard("counts", "a", 2, &by()).unwrap();
     let reset = engine.admin().reset("counts", Some("b"), &by()).unwrap();
-    assert!(reset.left_out.is_empty() && reset.done == "emptied and filled again", "{reset:?}");
+    assert!(reset.left_out.is_empty() && reset.done == "instance \"b\" is emptied and filled again", "{reset:?}");
     assert!(seen(place).contains(&"b/z=3".to_owned()), "{:?}", seen(place));
 }
 

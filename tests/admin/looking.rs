@@ -233,7 +233,7 @@ pub(crate) fn wrong_questions_are_answered_by_name<P: Place>(place: &P) {
     ));
     assert!(matches!(ask(ExplainRequest { table: Some("users".into()), ..question() }), OperateError::Statement(_)));
     let said = ask(ExplainRequest { key: vec!["x1".into(), "2".into()], ..question() }).to_string();
-    assert!(said.contains("(thing)") && said.contains("1 columns, 2 values"), "{said}");
+    assert!(said.contains("(thing)") && said.contains("1 column, and 2 values are given"), "{said}");
     let number = ExplainRequest { table: Some("log".into()), key: vec!["x1".into(), "two".into()], ..question() };
     let said = ask(number).to_string();
     assert!(said.contains("\"position\" holds Integer"), "{said}");

@@ -308,7 +308,7 @@ pub(crate) fn a_first_run_is_told_by_the_doctor_too<P: Place>(place: &P) {
     assert!(status.projections[0].standstills.iter().any(|one| one.kind == StandstillKind::FirstRun), "{status:?}");
     let told = admin::Doctor::default().examine(&store);
     let first = told.iter().find(|finding| finding.found.contains("first run")).expect("it is told");
-    assert!(first.verdict == Severity::Ok && first.found.contains("status --watch"), "{first:?}");
+    assert!(first.verdict == Severity::Ok && first.found.contains("`readside status counts --watch`"), "{first:?}");
 }
 
 // Contract: L11
