@@ -212,7 +212,10 @@ fn commit(mut transaction: Transaction<'_>, doing: &str, start: Option<&str>) ->
             if error.code() != Some("25P02") {
                 return Err(error);
             }
-            rolled_back(transaction, "the transaction went on after an error inside it, so nothing was committed")
+            rolled_back(
+                transaction,
+                "the transaction went on after an error inside it, so nothing since it began was committed",
+            )
         }
     }
 }

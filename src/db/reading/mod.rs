@@ -32,8 +32,9 @@ pub struct OwnQuery<'q> {
 }
 
 /// What an error says of a lent transaction that is over before its time.
-pub(crate) const ENDED: &str = "the work ended the transaction itself, by COMMIT, ROLLBACK or the like, so it is stored only as far as \
-     it committed: leave the end to the store, and use savepoints in between";
+pub(crate) const ENDED: &str = "the transaction had ended before the work returned, by a COMMIT or ROLLBACK of its own \
+     or by an error that it ignored, so it is stored only as far as it was committed: leave the end to the store, and use \
+     savepoints in between";
 
 /// Gets the names of the columns and a row. Returns false to end the read.
 pub(crate) type EachRow<'e> = &'e mut dyn FnMut(&[String], Row) -> bool;
