@@ -11,7 +11,7 @@ use crate::conninfo::{Look, follows_secret_word, look, shown};
 /// Texts that must not be shown.
 pub(super) struct Hidden {
     texts: Vec<String>,
-    /// Arguments that are numbers, and may be shown also where a hidden text holds the same digits.
+    /// Values of options that are numbers. They may be shown also where a hidden text holds the same digits.
     numbers: Vec<String>,
 }
 
@@ -23,24 +23,30 @@ impl Hidden {
     pub(super) fn of(args: &[OsString]) -> Self {
         let args: Vec<String> = args.iter().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
         let (mut hidden, mut numbers) = (Vec::new(), Vec::new());
-        let (mut is_secret, mut is_cut) = (false, false);
-        for arg in &args {
+        let (mut is_secret, mut rest, mut is_value) = (false, 0, false);
+        for (at, arg) in args.iter().enumerate() {
             let bare = arg.trim_start_matches('-');
             let value =
                 if bare.len() < arg.len() { bare.split_once('=').map_or(bare, |(_, value)| value) } else { bare };
             if is_secret && arg == "=" {
                 continue;
             }
-            let is_rest = is_cut && arg.contains('@');
-            let is_one = is_secret || is_rest || [arg, bare, value].iter().any(|text| may_hold_secret(text));
+            let is_one = is_secret || at < rest || [arg, bare, value].iter().any(|text| may_hold_secret(text));
             is_secret = follows_secret_word(bare);
-            // A space in a password cuts a URL that is not quoted.
-            is_cut = value.contains("://") && !value.contains('@');
+            // Spaces in a password cut a URL that is not quoted. What follows belongs to it, up to the host.
+            if value.split_once("://").is_some_and(|(_, behind)| !behind.contains(['@', '/'])) {
+                let host = args.iter().skip(at + 1).position(|arg| arg.contains('@'));
+                rest = host.map_or(rest, |host| at + host + 2);
+            }
             if is_one {
                 hidden.extend([arg, bare, value].into_iter().filter(|text| !text.is_empty()).map(str::to_owned));
-            } else if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+            } else if (is_value || value.len() < bare.len())
+                && !value.is_empty()
+                && value.bytes().all(|byte| byte.is_ascii_digit())
+            {
                 numbers.push(value.to_owned());
             }
+            is_value = bare.len() < arg.len();
         }
         // Longer texts come first, so that a whole text is replaced before its parts.
         hidden.sort_by_key(|text| std::cmp::Reverse(text.len()));
@@ -130,7 +136,10 @@ mod tests {
         assert_eq!(of(&["-d", url, "bench", "--events", "0"]), None);
         assert_eq!(of(&["-d", url, "bench", "--events=0"]), None);
         // A part of a password that a space cut off is no number.
-        assert!(of(&["-d", "postgres://a:7", "0@h"]).is_some());
+        for cut in [&["-d", "postgres://a:7", "0@h"][..], &["-d", "postgres://a:7", "7", "0@h"]] {
+            assert!(of(cut).is_some(), "{cut:?}");
+        }
+        assert!(of(&["-d", "postgres://a:se", "77", "cret@h"]).is_some());
         assert!(of(&["-d", url, "bench", "--events", "7secret0"]).is_some());
     }
 }
