@@ -23,7 +23,7 @@ pub(super) fn write<C: GenericClient>(
 ) -> Result<u64, StoreError> {
     let written = |name: &String| write.columns.iter().any(|(column, _)| column == name);
     let uniques: Vec<&[String]> = uniques.iter().copied().filter(|unique| unique.iter().any(written)).collect();
-    if write.kind != BulkKind::Update || uniques.is_empty() {
+    if write.kind != BulkKind::Update || uniques.is_empty() || write.rows.len() == 1 {
         return bulk::write(session, write);
     }
     let arrays = bulk::arrays(write)?;
