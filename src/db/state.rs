@@ -6,7 +6,6 @@ use std::sync::Arc;
 use super::{Bulk, BulkKind, Conn, Row};
 use super::{failure, owned, row};
 use crate::error::StoreError;
-use crate::sql::Dialect;
 use crate::state::{Mark, ProjectionKey, State};
 use crate::value::{ColumnType as T, Value};
 
@@ -37,22 +36,28 @@ pub(super) fn make(conn: &mut dyn Conn, projection: &ProjectionKey, instances: &
     })
 }
 
-/// The states of rows that this transaction has just made. They hold only how far their instances were removed. A
-/// statement that began after the rows were made has to read that. See [`position`].
-fn new_states(conn: &mut dyn Conn, instances: Vec<Arc<str>>) -> Result<Vec<State>, StoreError> {
+/// A state at position 0 gets the position up to which its instance was removed. So a process that still holds events
+/// from before the removal finds them handled. A statement that began after the rows were locked has to read that.
+fn pass_removed(conn: &mut dyn Conn, states: &mut [State]) -> Result<(), StoreError> {
+    let at_zero = |state: &&mut State| state.position == 0;
+    let mut new: HashMap<Arc<str>, &mut State> =
+        states.iter_mut().filter(at_zero).map(|state| (Arc::clone(&state.instance), state)).collect();
+    if new.is_empty() {
+        return Ok(());
+    }
     let dialect = conn.dialect();
     let sql = format!(
         "SELECT instance_id, removed FROM {} WHERE removed > 0 AND {}",
         dialect.table("instances"),
         dialect.any("instance_id", 1)
     );
-    let ids = Value::TextArray(instances.iter().map(ToString::to_string).collect());
-    let mut removed = HashMap::new();
+    let ids = Value::TextArray(new.keys().map(ToString::to_string).collect());
     for found in conn.query(&sql, &[ids])? {
-        removed.insert(row::shared(&found, 0)?, row::int(&found, 1)?);
+        if let Some(state) = new.get_mut(row::text(&found, 0)?) {
+            state.position = row::int(&found, 1)?;
+        }
     }
-    let new = |instance| State { position: removed.get(&instance).copied().unwrap_or(0), instance, ..State::default() };
-    Ok(instances.into_iter().map(new).collect())
+    Ok(())
 }
 
 /// Sorts rows by the bytes of their instance, so that no two transactions lock them in different orders.
@@ -111,19 +116,6 @@ enum Lock {
     Take,
 }
 
-/// Under the lock, a state at position 0 reads as the position up to which its instance was removed. So a process that
-/// still holds events from before the removal finds them handled.
-fn position(dialect: Dialect, lock: Lock) -> String {
-    if lock == Lock::None {
-        return "position".to_owned();
-    }
-    format!(
-        "CASE WHEN position > 0 THEN position \
-         ELSE coalesce((SELECT i.removed FROM {} i WHERE i.instance_id = s.instance_id), 0) END",
-        dialect.table("instances")
-    )
-}
-
 /// The lock covers the state rows only. A later statement reads what holds them up, because its snapshot is not older
 /// than the lock, for which this may have waited.
 fn read(
@@ -133,15 +125,13 @@ fn read(
     lock: Lock,
 ) -> Result<Vec<State>, StoreError> {
     let dialect = conn.dialect();
+    let (among, ids) = dialect.any_of("instance_id", 3, instances);
     let sql = format!(
-        "SELECT instance_id, {}, event, store, owner, epoch, held, careful, marked, marked_epoch, anew FROM {} s \
-         WHERE projection = $1 AND version = $2 AND {} ORDER BY instance_id{}",
-        position(dialect, lock),
+        "SELECT instance_id, position, event, store, owner, epoch, held, careful, marked, marked_epoch, anew FROM {} \
+         WHERE projection = $1 AND version = $2 AND {among} ORDER BY instance_id{}",
         dialect.table("projection_states"),
-        dialect.any("instance_id", 3),
         if lock == Lock::Take { dialect.for_update() } else { "" }
     );
-    let ids = Value::TextArray(instances.iter().map(ToString::to_string).collect());
     let rows = conn.query(&sql, &[name(projection), version(projection), ids])?;
     let mut states = rows.iter().map(state).collect::<Result<Vec<_>, _>>()?;
     let held = states.iter().filter(|state| state.held).map(|state| state.instance.to_string()).collect();
@@ -186,8 +176,13 @@ pub(super) fn lock(
         let is_missing = |instance: &&Arc<str>| !known.contains(instance.as_ref());
         let missing: Vec<Arc<str>> = instances.iter().filter(is_missing).cloned().collect();
         let made = make(conn, projection, &missing)?;
-        let all = made == missing.len() as u64;
-        states.extend(if all { new_states(conn, missing)? } else { read(conn, projection, &missing, Lock::Take)? });
+        let new = |instance| State { instance, ..State::default() };
+        states.extend(if made == missing.len() as u64 {
+            missing.into_iter().map(new).collect()
+        } else {
+            read(conn, projection, &missing, Lock::Take)?
+        });
     }
+    pass_removed(conn, &mut states)?;
     Ok(in_order(instances, states))
 }

@@ -13,6 +13,8 @@ pub(crate) use ddl::{
 pub(crate) use ddl::{OWN, TYPE_CHECK};
 pub(crate) use render::render;
 
+use std::sync::Arc;
+
 use crate::query::EventFilter;
 pub(crate) use crate::statement::Dialect;
 use crate::value::Value;
@@ -31,6 +33,15 @@ impl Dialect {
         match self {
             Self::Postgres => format!("{column} = ANY(${placeholder}::text[])"),
             Self::Sqlite => format!("{column} IN (SELECT value FROM json_each(${placeholder}))"),
+        }
+    }
+
+    /// As [`any`](Self::any), with the value to bind. A single text is bound as it is: the plan of a statement that looks
+    /// up one row takes less time then.
+    pub(crate) fn any_of(self, column: &str, placeholder: usize, texts: &[Arc<str>]) -> (String, Value) {
+        match texts {
+            [one] => (format!("{column} = ${placeholder}"), Arc::clone(one).into()),
+            _ => (self.any(column, placeholder), Value::TextArray(texts.iter().map(ToString::to_string).collect())),
         }
     }
 
