@@ -9,13 +9,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fallible_iterator::FallibleIterator;
+use postgres::types::Type;
 use postgres::{Client, SimpleQueryMessage};
 use uuid::Uuid;
 
 use super::error;
-use super::server::Postgres;
+use super::server::{Postgres, millis};
 use crate::clock::{deadline, spoken};
-use crate::db::{Backend, Conn, DbStore, row};
+use crate::db::{Backend, DbStore, row};
 use crate::error::{StoreError, StoreErrorKind, chain};
 use crate::sealed::Sealed;
 use crate::store::{NotificationListener, Notifications, Notifier};
@@ -93,24 +94,26 @@ impl Notifier for DbStore<Postgres> {
     }
 
     fn announce(&self, news: &Notifications) -> Result<(), StoreError> {
-        let postgres = self.backend();
-        postgres.read("telling other processes", |conn| tell(conn, postgres.home.name(), &message(news, None)))
+        tell(self.backend(), "telling other processes", &message(news, None))
     }
 }
 
 /// Tells other processes what this store pushed.
 pub(super) fn tell_of_pushes(postgres: &Postgres, news: &Notifications) -> Result<(), StoreError> {
-    let message = message(news, Some(postgres.origin));
-    postgres.read("telling other processes of pushes", |conn| tell(conn, postgres.home.name(), &message))
+    tell(postgres, "telling other processes of pushes", &message(news, Some(postgres.origin)))
 }
 
-/// The channel has the name of the schema, so that each set of tables has its own channel.
+/// Sends a message. The commit takes a lock that all messages of a server share, so the wait for it has a limit.
 ///
 /// A message need not outlive the server, so its commit does not wait for the disk. Else the commit of the work that
 /// this process does at the same time would wait for it, too.
-fn tell(conn: &mut dyn Conn, channel: &str, message: &str) -> Result<(), StoreError> {
-    let tell = "SELECT pg_notify($1, $2), set_config('synchronous_commit', 'off', true)";
-    conn.query(tell, &[channel.into(), message.into()]).map(|_| ())
+const TELL: &str = "SELECT pg_notify($1, $2), set_config('synchronous_commit', 'off', true), \
+     set_config('lock_timeout', $3, true)";
+
+/// The channel has the name of the schema, so that each set of tables has its own channel.
+fn tell(postgres: &Postgres, doing: &str, message: &str) -> Result<(), StoreError> {
+    let (channel, patience) = (postgres.home.name(), millis(postgres.options.lock_timeout));
+    postgres.at_once(doing, TELL, &[(&channel, Type::TEXT), (&message, Type::TEXT), (&patience, Type::TEXT)])
 }
 
 /// A message that only its sender waits for.
@@ -121,7 +124,7 @@ fn word(token: &str) -> Notifications {
 /// Sends a message the way pushes are announced, and returns what to listen for.
 pub(super) fn say(postgres: &Postgres) -> Result<String, StoreError> {
     let token = Uuid::now_v7().to_string();
-    postgres.read("telling oneself a word", |conn| tell(conn, postgres.home.name(), &message(&word(&token), None)))?;
+    tell(postgres, "telling oneself a word", &message(&word(&token), None))?;
     Ok(token)
 }
 

@@ -227,7 +227,7 @@ pub(super) fn read_own(store: &Postgres, query: &OwnQuery<'_>, each: EachRow<'_>
         store.times(query.within)
     );
     let connect = store.options.connect_timeout.min(query.within);
-    let mut checked = store.begun_by(store.pool(), query.doing, connect, &begin)?;
+    let mut checked = store.begun_by(store.pool(), query.doing, connect, |client| client.batch_execute(&begin))?;
     let client = checked.client_in_use(query.doing)?;
     let outcome = rows(client, query, each);
     let rolled_back = client.batch_execute("ROLLBACK").map_err(|error| error::store(query.doing, &error));

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use postgres::Client;
+use postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
 use super::home::Home;
@@ -84,7 +85,21 @@ impl Postgres {
 
     /// Checks out a connection and begins a transaction on it.
     pub(super) fn begun<'p>(&self, pool: &'p Pool, doing: &str, terms: Terms) -> Result<Checked<'p>, StoreError> {
-        self.begun_by(pool, doing, terms.connect, &self.begin(terms))
+        let begin = self.begin(terms);
+        self.begun_by(pool, doing, terms.connect, |client| client.batch_execute(&begin))
+    }
+
+    /// Runs a statement as a transaction of its own, in one round trip. The statement makes its settings itself, and
+    /// may run twice.
+    pub(super) fn at_once(
+        &self,
+        doing: &str,
+        sql: &str,
+        params: &[(&(dyn ToSql + Sync), Type)],
+    ) -> Result<(), StoreError> {
+        let run = |client: &mut Client| client.query_typed(sql, params).map(|_| ());
+        self.begun_by(&self.pool, doing, self.options.connect_timeout, run)?.clean();
+        Ok(())
     }
 
     /// Checks out a connection and runs `begin` on it. A connection that ended while it was idle loses no work, so
@@ -94,7 +109,7 @@ impl Postgres {
         pool: &'p Pool,
         doing: &str,
         connect: Duration,
-        begin: &str,
+        begin: impl Fn(&mut Client) -> Result<(), postgres::Error>,
     ) -> Result<Checked<'p>, StoreError> {
         loop {
             let mut checked = pool.check_out_within(doing, connect)?;
@@ -102,7 +117,7 @@ impl Postgres {
                 self.places.forget();
             }
             let client = checked.client_in_use(doing)?;
-            let outcome = link::guarded(doing, || client.batch_execute(begin))?;
+            let outcome = link::guarded(doing, || begin(client))?;
             let Err(error) = outcome.map_err(|error| error::store(doing, &error)) else { return Ok(checked) };
             let end = error::end(&error);
             checked.ends(end);
