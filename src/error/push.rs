@@ -62,6 +62,8 @@ pub enum PushError {
     /// A value that has to be unique is taken.
     #[error("nothing pushed: {} (unique constraint {constraint:?} of instance {instance:?})", plain(message))]
     UniqueViolation {
+        /// Which event of the push, from 0.
+        index: usize,
         /// The tenant.
         instance: String,
         /// The type of the unique constraint.

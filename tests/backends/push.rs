@@ -81,10 +81,10 @@ pub(crate) fn unique_values_are_taken_and_given_back(fixture: &Fixture) {
     store.push(&[add("a", "x")]).unwrap();
     store.push(&[add("b", "x")]).unwrap();
     match store.push(&[add("a", "y"), add("a", "x")]) {
-        Err(PushError::UniqueViolation { message, constraint, instance }) => {
+        Err(PushError::UniqueViolation { index, message, constraint, instance }) => {
             assert_eq!(
-                (message.as_str(), constraint.as_str(), instance.as_str()),
-                ("this address is taken", "mail", "a")
+                (index, message.as_str(), constraint.as_str(), instance.as_str()),
+                (1, "this address is taken", "mail", "a")
             );
         }
         other => panic!("{other:?}"),

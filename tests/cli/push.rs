@@ -105,6 +105,20 @@ fn nothing_of_a_batch_is_stored_when_one_of_its_lines_is_wrong() {
 
 // Contract: K1
 #[test]
+fn a_line_whose_unique_value_is_taken_is_named() {
+    on_both(|place| {
+        let taking = |value: &str| {
+            let unique = format!(r#"{{"add":{{"constraint":"mail","value":"{value}","message":"this is taken"}}}}"#);
+            format!("{},\"unique\":[{unique}]}}\n", line(1).trim_end_matches('}').to_owned() + "}")
+        };
+        let error = place.run_with(&["push"], &[taking("a"), taking("b"), taking("a")].concat()).failed();
+        assert!(error.starts_with("readside: line 3: nothing pushed: this is taken (unique constraint"), "{error}");
+        assert_eq!(stored(place), 0);
+    });
+}
+
+// Contract: K1
+#[test]
 fn a_push_with_a_key_prefix_can_be_repeated_whatever_its_batches() {
     on_both(|place| {
         let push = |count: usize, batch: &str| {

@@ -178,7 +178,8 @@ impl Batch {
             PushError::Invalid { index, .. }
             | PushError::TimeGoesBack { index, .. }
             | PushError::TimeAhead { index, .. }
-            | PushError::IdExists { index, .. } => Some(*index),
+            | PushError::IdExists { index, .. }
+            | PushError::UniqueViolation { index, .. } => Some(*index),
             PushError::Conflict { instance, aggregate_type, aggregate_id, expected, .. } => {
                 part.iter().position(|command| {
                     command.instance() == instance

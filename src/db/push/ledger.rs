@@ -98,7 +98,7 @@ impl Ledger {
 
     /// Makes the events with their versions only, as long as all their expectations hold.
     fn expectations(&mut self, numbered: &Numbered<'_>, events: &mut Vec<Event>) -> Result<(), PushError> {
-        for (draft, at) in numbered.push.drafts.iter().zip(&numbered.aggregates) {
+        for (index, (draft, at)) in numbered.push.drafts.iter().zip(&numbered.aggregates).enumerate() {
             let found = self.versions.get(*at).copied().unwrap_or_default();
             if !draft.expected.holds(found) {
                 return Err(conflict(draft, found));
@@ -106,7 +106,7 @@ impl Ledger {
             self.raise(*at, 1);
             events.push(Event { version: found + 1, ..draft.event.clone() });
             for change in &draft.unique {
-                self.uniques.change(&draft.event.instance, change)?;
+                self.uniques.change(index, &draft.event.instance, change)?;
             }
         }
         Ok(())

@@ -35,8 +35,9 @@ pub(super) fn wanted(push: &Push) -> impl Iterator<Item = UniqueValue> {
 }
 
 impl Uniques {
-    /// Makes one change of an event. After an error, only the changes before it have been made.
-    pub(super) fn change(&mut self, instance: &Arc<str>, change: &Unique) -> Result<(), PushError> {
+    /// Makes one change of the event at this place of the push. After an error, only the changes before it have been
+    /// made.
+    pub(super) fn change(&mut self, index: usize, instance: &Arc<str>, change: &Unique) -> Result<(), PushError> {
         match change {
             Unique::RemoveAll => {
                 self.changed.retain(|key, _| key.0 != *instance);
@@ -51,6 +52,7 @@ impl Uniques {
                 let key = (Arc::clone(instance), constraint.clone(), value.clone());
                 if self.is_taken(&key) {
                     return Err(PushError::UniqueViolation {
+                        index,
                         instance: instance.to_string(),
                         constraint: constraint.clone(),
                         message: message.clone(),

@@ -49,7 +49,7 @@ fn pushes() -> Vec<Line> {
             expected: Expected::Version(4),
             found: 3
         } => ["nothing pushed", "user", "\"u-1", "\"acme", "version 4", "version 3", "read it again"],
-        UniqueViolation { instance: tenant(), constraint: odd("email"), message: odd("it is taken") }
+        UniqueViolation { index: 0, instance: tenant(), constraint: odd("email"), message: odd("it is taken") }
             => ["nothing pushed", "it is taken", "\"email", "\"acme"],
         Busy { instance: tenant(), waited: Duration::from_secs(5), holder: Some(holder()) }
             => ["nothing pushed", "\"acme", "4711", "billing", "idle in transaction", "try again"],
