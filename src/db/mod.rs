@@ -54,7 +54,7 @@ pub(crate) use bench_cleanup::PREFIX as SCRATCH;
 pub(crate) use builds::column_types;
 pub(crate) use push::{Append, Counter, Counters, INDEXING};
 pub use reading::Reader;
-pub(crate) use reading::{ENDED, EachRow, OwnQuery};
+pub(crate) use reading::{ENDED, EachRow, OwnQuery, READ_ENDED};
 #[cfg(feature = "sqlite")]
 pub(crate) use replay::{Scratch, leaving_nothing};
 pub(crate) use row::EVENT_COLUMNS;

@@ -10,7 +10,7 @@ use super::server::{Postgres, millis};
 use super::session::typed;
 use super::value::Param;
 use super::{cell, error, link};
-use crate::db::{DbStore, ENDED, EachRow, OwnQuery, Reader};
+use crate::db::{DbStore, ENDED, EachRow, OwnQuery, READ_ENDED, Reader};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::value::refuse_nul;
 
@@ -19,6 +19,9 @@ const PART: usize = 200;
 
 /// The server's code for a write in a read-only transaction.
 const READ_ONLY: &str = "25006";
+
+/// The server's code for a statement in a transaction that has failed.
+const FAILED: &str = "25P02";
 
 /// When the transaction began, by the server's clock. That stays the same until it ends, whatever happens in it.
 const BEGAN: &str = "SELECT (extract(epoch FROM transaction_timestamp()) * 1000000)::bigint";
@@ -46,7 +49,8 @@ impl DbStore<Postgres> {
     /// ```
     ///
     /// # Errors
-    /// The error of `work`, or of the database.
+    /// The error of `work`, or of the database. `Usage` if `work` ended the transaction itself, by a statement: what it
+    /// ran after that could write.
     pub fn with_client<T, E: From<StoreError>>(
         &self,
         work: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>,
@@ -173,10 +177,10 @@ fn lend_on<T, E: From<StoreError>>(
     let mut transaction = begun.map_err(failed)?;
     let start = began(&mut transaction, &format!("{times}; {BEGAN}")).map_err(failed)?;
     let outcome = work(&mut transaction);
-    let ended = if lending.read_only || outcome.is_err() {
+    let ended = if outcome.is_err() {
         transaction.rollback().map_err(failed)
     } else {
-        commit(transaction, doing, start.as_deref())
+        end(transaction, lending, start.as_deref())
     };
     let is_clean = ended.is_ok() && client.batch_execute(RESET).is_ok();
     checked.ends(ended.as_ref().err().and_then(error::end));
@@ -197,27 +201,31 @@ fn began(transaction: &mut Transaction<'_>, sql: &str) -> Result<Option<String>,
     Ok(transaction.simple_query(sql)?.iter().find_map(value))
 }
 
-/// Commits, unless a statement of the transaction failed, or the service itself ended it. The server would answer a
-/// commit by rolling back in the first case, and with no more than a warning in the second.
-fn commit(mut transaction: Transaction<'_>, doing: &str, start: Option<&str>) -> Result<(), StoreError> {
-    let rolled_back = |transaction: Transaction<'_>, why: &str| {
-        transaction.rollback().map_err(|error| error::store(doing, &error))?;
-        Err(StoreError::new(doing, StoreErrorKind::Usage, why))
-    };
-    match began(&mut transaction, BEGAN) {
-        Ok(now) if now.as_deref() == start => transaction.commit().map_err(|error| error::commit(doing, &error)),
-        Ok(_) => rolled_back(transaction, ENDED),
+/// Commits, or rolls a read back, unless a statement failed, or the service itself ended the transaction. The server
+/// would answer a commit by rolling back in the first case, and with no more than a warning in the second.
+fn end(mut transaction: Transaction<'_>, lending: &Lending<'_>, start: Option<&str>) -> Result<(), StoreError> {
+    let (doing, read_only) = (lending.doing, lending.read_only);
+    let roll_back = |transaction: Transaction<'_>| transaction.rollback().map_err(|error| error::store(doing, &error));
+    let why = match began(&mut transaction, BEGAN) {
+        Ok(now) if now.as_deref() == start && read_only => return roll_back(transaction),
+        Ok(now) if now.as_deref() == start => {
+            return transaction.commit().map_err(|error| error::commit(doing, &error));
+        }
+        Ok(_) if read_only => READ_ENDED,
+        Ok(_) => ENDED,
         Err(error) => {
             let error = error::store(doing, &error);
-            if error.code() != Some("25P02") {
-                return Err(error);
+            match error.code() {
+                Some(FAILED) if read_only => return roll_back(transaction),
+                Some(FAILED) => {
+                    "the transaction went on after an error inside it, so nothing since it began was committed"
+                }
+                _ => return Err(error),
             }
-            rolled_back(
-                transaction,
-                "the transaction went on after an error inside it, so nothing since it began was committed",
-            )
         }
-    }
+    };
+    roll_back(transaction)?;
+    Err(StoreError::new(doing, StoreErrorKind::Usage, why))
 }
 
 pub(super) fn read_own(store: &Postgres, query: &OwnQuery<'_>, each: EachRow<'_>) -> Result<(), StoreError> {

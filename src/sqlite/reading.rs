@@ -11,7 +11,7 @@ use super::connection::wait_for;
 use super::handle::{self, Handle};
 use super::{IDLE_READERS, Sqlite, Writing, error, unknown, value};
 use crate::clock::deadline;
-use crate::db::{DbStore, ENDED, EachRow, OwnQuery, Reader, column_types};
+use crate::db::{DbStore, ENDED, EachRow, OwnQuery, READ_ENDED, Reader, column_types};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::value::ColumnType;
 
@@ -46,7 +46,7 @@ impl DbStore<Sqlite> {
     /// ```
     ///
     /// # Errors
-    /// The error of `work`, or of the database.
+    /// The error of `work`, or of the database. `Usage` if `work` ended the transaction itself, by a statement.
     pub fn with_client<T, E: From<StoreError>>(&self, work: impl FnOnce(&Connection) -> Result<T, E>) -> Result<T, E> {
         self.reader().with_client(work)
     }
@@ -122,8 +122,17 @@ impl<'c> Lent<'c> {
         conn.progress_handler(STEPS, Some(move || Instant::now() >= *until.lock()))?;
         let lent = Self { conn, is_writer };
         lent.conn.pragma_update(None, "query_only", true)?;
-        lent.conn.execute_batch("BEGIN")?;
+        lent.conn.execute_batch("BEGIN; SAVEPOINT readside_lent")?;
         Ok(lent)
+    }
+
+    /// Runs the work, unless it ends the transaction itself: then the savepoint is gone.
+    fn run<T, E: From<StoreError>>(&self, doing: &str, work: impl FnOnce(&Connection) -> Result<T, E>) -> Result<T, E> {
+        let done = work(self.conn)?;
+        if self.conn.execute_batch("RELEASE readside_lent").is_err() {
+            return Err(StoreError::new(doing, StoreErrorKind::Usage, READ_ENDED).into());
+        }
+        Ok(done)
     }
 }
 
@@ -153,13 +162,13 @@ fn lend<T, E: From<StoreError>>(
             conn.execute_batch("ROLLBACK").map_err(begun)?;
         }
         let lent = Lent::begin(&mut conn, true, until).map_err(begun)?;
-        return work(lent.conn);
+        return lent.run(doing, work);
     };
     let mut conn = store.reader(path, doing)?;
     wait_for(&conn, store.options.busy_timeout).map_err(begun)?;
     let outcome = {
         let lent = Lent::begin(&mut conn, false, until).map_err(begun)?;
-        work(lent.conn)
+        lent.run(doing, work)
     };
     let mut readers = store.readers.lock();
     if readers.len() < IDLE_READERS && conn.is_autocommit() {

@@ -125,6 +125,25 @@ fn a_lent_transaction_that_was_ended_inside_is_no_success(fixture: &Fixture) {
     assert_eq!(rows, ["1", "3", "some"]);
 }
 
+// Contract: A10: no Ok for a read whose transaction the service itself ended: the rest of it could write.
+both!(a_lent_read_that_was_ended_inside_is_no_success);
+fn a_lent_read_that_was_ended_inside_is_no_success(fixture: &Fixture) {
+    fill(fixture, 1);
+    let run = |sql: &str| match &fixture.which {
+        #[cfg(feature = "sqlite")]
+        Which::Sqlite(store) => store.with_client(|client| client.execute_batch(sql).map_err(other)),
+        #[cfg(feature = "postgres")]
+        Which::Postgres(store) => store.with_client(|client| client.batch_execute(sql).map_err(other)),
+    };
+    for end in ["ROLLBACK", "COMMIT", "ROLLBACK; BEGIN", "COMMIT; BEGIN; SELECT 1"] {
+        let error = run(end).unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Usage, "{end}: {error}");
+        let why = readside::error::chain(&error);
+        assert!(why.contains("a COMMIT or ROLLBACK of its own"), "{why}");
+    }
+    run("SAVEPOINT a; SELECT 1; ROLLBACK TO a; RELEASE a").unwrap();
+}
+
 // Contract: A10, A4: rows of a service's own hold money and days, too.
 #[cfg(feature = "postgres")]
 #[test]

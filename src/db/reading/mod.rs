@@ -36,6 +36,10 @@ pub(crate) const ENDED: &str = "the transaction had ended before the work return
      or by an error that it ignored, so it is stored only as far as it was committed: leave the end to the store, and use \
      savepoints in between";
 
+/// What an error says of a lent read that is over before its time.
+pub(crate) const READ_ENDED: &str = "the read-only transaction had ended before the work returned, by a COMMIT or ROLLBACK \
+     of its own, so what came after saw other data and could write: leave the end to the store";
+
 /// Gets the names of the columns and a row. Returns false to end the read.
 pub(crate) type EachRow<'e> = &'e mut dyn FnMut(&[String], Row) -> bool;
 
