@@ -150,6 +150,9 @@ pub(super) fn forget(
 
 /// Updates the flag in the state rows that says whether an event is held or still to be passed over. So a pass without
 /// failures need not read the records.
+///
+/// It looks from the highest position down. A retry removes the lowest records first, and a scan that began there would
+/// read the index entries of all that were removed.
 pub(super) fn refresh(
     conn: &mut dyn Conn,
     projection: &ProjectionKey,
@@ -157,8 +160,9 @@ pub(super) fn refresh(
 ) -> Result<(), StoreError> {
     let dialect = conn.dialect();
     let sql = format!(
-        "UPDATE {} AS s SET held = EXISTS (SELECT 1 FROM {} e WHERE e.instance_id = s.instance_id AND e.projection = $1 \
-         AND e.version = $2 AND e.state <> 'skipped' AND (e.state <> 'discarded' OR e.position > s.position)) \
+        "UPDATE {} AS s SET held = (SELECT e.position FROM {} e WHERE e.instance_id = s.instance_id AND e.projection = $1 \
+         AND e.version = $2 AND e.state <> 'skipped' AND (e.state <> 'discarded' OR e.position > s.position) \
+         ORDER BY e.position DESC LIMIT 1) IS NOT NULL \
          WHERE s.projection = $1 AND s.version = $2 AND {}",
         dialect.table("projection_states"),
         dialect.table("held_events"),

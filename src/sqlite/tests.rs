@@ -358,6 +358,27 @@ fn the_next_events_of_aggregates_are_found_by_an_index() {
     assert!(!plan.iter().any(|line| line.contains("TEMP B-TREE")), "{plan:?}");
 }
 
+// Contract: H3: whether an instance holds events is found from the highest position down. Removed ones are the lowest.
+#[test]
+fn whether_events_are_held_is_found_by_an_index() {
+    use crate::state::ProjectionKey;
+    use crate::store::ProjectionStore;
+    let store = SqliteStore::in_memory().unwrap();
+    store.setup().unwrap();
+    let key = ProjectionKey { name: "users".into(), version: 1 };
+    let plans = plans(&store, || store.transaction(&mut |tx| tx.forget(&key, "acme", &[1])).unwrap());
+    let (text, plan) = plans.iter().find(|(text, _)| text.contains("SET held = ")).unwrap();
+    let held: Vec<&String> = plan.iter().filter(|line| line.starts_with("SEARCH e ")).collect();
+    assert!(
+        held.len() == 1 && held[0].ends_with("by_build (projection=? AND version=? AND instance_id=?)"),
+        "{plan:?}"
+    );
+    assert!(
+        text.contains("position DESC LIMIT 1") && !plan.iter().any(|line| line.contains("TEMP B-TREE")),
+        "{plan:?}"
+    );
+}
+
 // Contract: S3: a part of the instances is found by the index, and each state by its key.
 #[test]
 fn a_part_of_the_instances_is_found_by_an_index() {

@@ -246,3 +246,42 @@ fn what_is_next_in_aggregates_costs_the_same_however_much_is_held() {
     let looked = |line: &&String| line.contains("held_events_by_aggregate") && line.contains("loops=1000)");
     assert_eq!(many.1.iter().filter(looked).count(), 1, "{:#?}", many.1);
 }
+
+// Contract: H3: whether an instance still holds events is asked after each chunk of a retry. Removed records leave their
+// entries in the indexes, and these must not be read.
+#[test]
+fn whether_events_are_held_costs_the_same_however_many_were_removed() {
+    let of = |removed: usize| {
+        let server = telling();
+        let store = PostgresStore::connect(&server.url()).unwrap();
+        store.setup().unwrap();
+        let key = ProjectionKey { name: "users".into(), version: 1 };
+        let fill = "INSERT INTO readside.projection_states (instance_id, projection, version, position)
+             VALUES ('acme', 'users', 1, 50000);
+             INSERT INTO readside.held_events SELECT 'acme', 'users', 1, n, 'user', 'u', 'renamed',
+               CASE WHEN n = 0 THEN 'parked' ELSE 'behind' END, 1, 'reducer', 'no', now(), now(), now()
+             FROM generate_series(0, 40000) n;
+             ANALYZE;";
+        driver(&server).batch_execute(fill).unwrap();
+        let since = server.log().len();
+        store.transaction(&mut |tx| tx.forget(&key, "acme", &[0])).unwrap();
+        let ran = ran(&server, since);
+        let asked = ran.iter().find(|one| one.contains("SET held = ")).unwrap();
+        let text = asked[asked.find("UPDATE ").unwrap()..].lines().next().unwrap();
+        let mut explain = driver(&server);
+        // The transaction that removes them sees that they are gone only in the table.
+        let chunk = format!(
+            "PREPARE ask (text, bigint, text[]) AS {text}; BEGIN;
+             DELETE FROM readside.held_events WHERE position <= {removed}"
+        );
+        explain.batch_execute(&chunk).unwrap();
+        let ask = "EXECUTE ask ('users', 1, '{acme}')";
+        let plan = plan(&mut explain, "ANALYZE, BUFFERS, COSTS off, TIMING off, SUMMARY off", ask);
+        let buffers = plan.iter().skip_while(|line| !line.contains("SubPlan")).find(|line| line.contains("Buffers:"));
+        let buffers = buffers.unwrap_or_else(|| panic!("{plan:#?}"));
+        let pages = buffers.split(['=', ' ']).filter_map(|word| word.parse::<u64>().ok()).sum::<u64>();
+        (pages, plan)
+    };
+    let (few, many) = (of(1_000), of(30_000));
+    assert!(few.0 < 10 && many.0 < 10, "{few:#?}, then {many:#?}");
+}
