@@ -1,12 +1,15 @@
 //! Finds arguments that may hold a password, so that no error shows them: connection strings in any place, also with
 //! a slip, and what follows the word `password`.
 
+use std::cell::LazyCell;
 use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue};
+use clap::{Command, CommandFactory};
 
 use super::format;
-use crate::conninfo::{Look, follows_secret_word, look, shown};
+use super::options::Options;
+use crate::conninfo::{Look, follows_secret_word, holds_secret_pair, look, shown};
 
 /// Texts that must not be shown.
 pub(super) struct Hidden {
@@ -19,11 +22,24 @@ fn may_hold_secret(text: &str) -> bool {
     look(text) != Look::File || shown(text) != text
 }
 
+/// True for a pair of a keyword and a password that a space may have cut. A text with a space was given in quotes.
+fn may_be_cut(text: &str) -> bool {
+    !text.contains(char::is_whitespace) && !text.contains("://") && look(text) != Look::File && holds_secret_pair(text)
+}
+
+/// True for the name of a command, and for an option that is written out.
+fn is_word_of(command: &Command, arg: &str) -> bool {
+    let option = arg.strip_prefix("--").map(|option| option.split_once('=').map_or(option, |(name, _)| name));
+    option.map_or(command.get_name() == arg, |option| command.get_arguments().any(|own| own.get_long() == Some(option)))
+        || command.get_subcommands().any(|inner| is_word_of(inner, arg))
+}
+
 impl Hidden {
     pub(super) fn of(args: &[OsString]) -> Self {
         let args: Vec<String> = args.iter().skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect();
         let (mut hidden, mut numbers) = (Vec::new(), Vec::new());
         let (mut is_secret, mut rest, mut is_value) = (false, 0, false);
+        let command = LazyCell::new(Options::command);
         for (at, arg) in args.iter().enumerate() {
             let bare = arg.trim_start_matches('-');
             let value =
@@ -32,11 +48,15 @@ impl Hidden {
                 continue;
             }
             let is_one = is_secret || at < rest || [arg, bare, value].iter().any(|text| may_hold_secret(text));
+            // A password behind a keyword may have spaces, too. What follows belongs to it, up to a word of the command line.
+            if is_secret || may_be_cut(arg) || may_be_cut(value) {
+                rest = rest.max(at + 1 + args.iter().skip(at + 1).take_while(|arg| !is_word_of(&command, arg)).count());
+            }
             is_secret = follows_secret_word(bare);
             // Spaces in a password cut a URL that is not quoted. What follows belongs to it, up to the host.
             if value.split_once("://").is_some_and(|(_, behind)| !behind.contains(['@', '/'])) {
                 let host = args.iter().skip(at + 1).position(|arg| arg.contains('@'));
-                rest = host.map_or(rest, |host| at + host + 2);
+                rest = host.map_or(rest, |host| rest.max(at + host + 2));
             }
             if is_one {
                 hidden.extend([arg, bare, value].into_iter().filter(|text| !text.is_empty()).map(str::to_owned));
@@ -96,9 +116,6 @@ impl Hidden {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
-    use super::super::options::Options;
     use super::*;
 
     fn hidden(args: &[&str]) -> Hidden {
@@ -141,5 +158,55 @@ mod tests {
         }
         assert!(of(&["-d", "postgres://a:se", "77", "cret@h"]).is_some());
         assert!(of(&["-d", url, "bench", "--events", "7secret0"]).is_some());
+    }
+
+    /// What is said about these arguments, with `password=` and what the words are cut from before them.
+    fn said(before: &[&str], words: &[&str], behind: &[&str]) -> String {
+        let args: Vec<&str> = [&["readside"], before, words, behind].concat();
+        match Options::command().try_get_matches_from(&args) {
+            Ok(_) => String::new(),
+            Err(error) => hidden(&args[1..]).instead_of(&error).unwrap_or_else(|| error.to_string()),
+        }
+    }
+
+    #[test]
+    fn pieces_of_a_password_behind_a_keyword_are_hidden() {
+        for before in [&["-d", "password=12"][..], &["-d", "password", "=", "12"], &["--database-url=password='12"]] {
+            for words in [&["34"][..], &["34'"], &["3", "4"], &["-34"], &["--34=5"], &["status", "34"]] {
+                let said = said(before, words, &[]);
+                assert!(words[0] == "status" || !said.contains(['3', '4']), "{before:?} {words:?}: {said}");
+            }
+        }
+        // A command and an option end it.
+        let at = |args: &[&str]| said(&["-d", "password=12"], args, &[]);
+        assert!(at(&["bench", "--events", "0"]).contains("'0'"), "{}", at(&["bench", "--events", "0"]));
+        assert!(at(&["status", "--nonsense"]).contains("--nonsense"));
+        let text = "projection users of status";
+        assert_eq!(hidden(&["-d", "password=secret", "explain", "users"]).masked(text), text);
+        assert_eq!(hidden(&["explain", "users", "-d", "host=h password=secret"]).masked(text), text);
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig {
+            cases: 64, failure_persistence: None, ..proptest::prelude::ProptestConfig::default()
+        })]
+
+        #[test]
+        fn no_piece_of_a_password_is_shown(
+            pieces in proptest::collection::vec("[!-~]{0,4}", 1..5),
+            at in 0_usize..5,
+            key in "(password|PASSWORD|passwort|sslpassword|--password)( ?= ?)",
+        ) {
+            const MARK: &str = "zQ7x";
+            let mut pieces = pieces;
+            let at = at % pieces.len();
+            pieces[at] = format!("{}{MARK}", pieces[at]);
+            let all = format!("{key}{}", pieces.join(" "));
+            let words: Vec<&str> = all.split(' ').filter(|word| !word.is_empty()).collect();
+            for behind in [&[][..], &["status"], &["bench", "--events", "0"]] {
+                let said = said(&["-d"], &words, behind);
+                proptest::prop_assert!(!said.contains(MARK), "{all}: {said}");
+            }
+        }
     }
 }

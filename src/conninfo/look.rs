@@ -109,6 +109,16 @@ pub(crate) fn follows_secret_word(text: &str) -> bool {
     is_secret(word.rsplit(char::is_whitespace).next().unwrap_or(word))
 }
 
+/// True if the text, in the form of keywords and values, has the value of a secret.
+#[cfg(feature = "cli")]
+pub(crate) fn holds_secret_pair(text: &str) -> bool {
+    let ends = |letter: char| !letter.is_alphanumeric() && letter != '_';
+    text.match_indices('=').any(|(at, _)| {
+        let before = text.get(..at).unwrap_or_default().trim_end();
+        is_secret(before.rsplit(ends).next().unwrap_or(before))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

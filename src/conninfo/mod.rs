@@ -20,9 +20,9 @@ mod uri;
 #[cfg(feature = "postgres")]
 pub(crate) use environment::{nothing, of_process};
 pub(crate) use fault::Fault;
-#[cfg(feature = "cli")]
-pub(crate) use look::follows_secret_word;
 pub(crate) use look::{Look, look};
+#[cfg(feature = "cli")]
+pub(crate) use look::{follows_secret_word, holds_secret_pair};
 #[cfg(feature = "postgres")]
 pub(crate) use parse::Parts;
 #[cfg(any(feature = "sqlite", feature = "cli"))]
