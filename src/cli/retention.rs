@@ -266,7 +266,12 @@ fn tables(session: &mut Session<'_>, touched: &[TableRows], dry_run: bool, done:
         return session.out.remark(&format!("nothing is left to be {done}"));
     }
     let word = if dry_run { format!("would be {done}") } else { done.to_owned() };
-    let row = |touched: &&TableRows| vec![clean(&touched.table), count(touched.rows), word.clone()];
+    let row = |touched: &&TableRows| {
+        // Other commands stay on record; only what they answered goes.
+        let is_answers = matches!(touched.table.as_str(), "readside.commands" | "readside_commands");
+        let word = if is_answers { format!("{word} (old answers of commands)") } else { word.clone() };
+        vec![clean(&touched.table), count(touched.rows), word]
+    };
     session.out.table(&[text("TABLE"), number("ROWS"), text("")], rows.iter().map(row).collect())
 }
 

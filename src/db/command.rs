@@ -314,15 +314,15 @@ const SHOWS: &str = "kind NOT IN ('pause', 'resume')";
 const GONE: &str = r#"{"removed":"answers that hold rows are kept for a while only"}"#;
 
 /// Removes old answers that show rows of read models: a person's data must not stay here. The record keeps that there
-/// was one.
-pub(super) fn forget_rows(conn: &mut dyn Conn, age: Duration) -> Result<(), StoreError> {
+/// was one. Returns how many these were.
+pub(super) fn forget_rows(conn: &mut dyn Conn, age: Duration) -> Result<u64, StoreError> {
     let table = conn.dialect().table("commands");
     let before = to_micros(conn.now()? - age);
     let sql = format!(
         "UPDATE {table} SET answer = $2, progress = NULL WHERE answered_at <= $1 AND answer <> $2 \
          AND kind IN ('rebuild', 'verify', 'explain') AND state = 'done'"
     );
-    conn.execute(&sql, &[Value::Timestamp(before), GONE.into()]).map(|_| ())
+    conn.execute(&sql, &[Value::Timestamp(before), GONE.into()])
 }
 
 /// Processes whose heartbeat has not expired.

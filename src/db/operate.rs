@@ -104,7 +104,7 @@ impl<B: Backend> CommandStore for DbStore<B> {
     }
 
     fn forget_rows(&self, age: Duration) -> Result<(), StoreError> {
-        self.backend().write("removing rows from old answers", |conn| command::forget_rows(conn, age))
+        self.backend().write("removing rows from old answers", |conn| command::forget_rows(conn, age).map(|_| ()))
     }
 
     fn members(&self) -> Result<Vec<Member>, StoreError> {

@@ -69,6 +69,9 @@ fn what_showed_an_erased_event_is_rebuilt() {
         let mut rows = 0;
         place.with(|store| rows = store.rows(&users(true)).len());
         assert_eq!(rows, 2, "the erased event is passed over");
+        let said = place.run(&["redact", "--instance", "acme", "--position", "2", "--why", "too"]).ok();
+        let told = |line: &str| line.contains("commands") && line.ends_with("erased (old answers of commands)");
+        assert!(said.lines().any(told), "{said}");
         let dry = ["redact", "--instance", "acme", "--position", "1", "--rebuild", "--dry-run"];
         assert_eq!(place.run(&dry).code, 2, "nothing is erased then");
     });

@@ -88,6 +88,37 @@ pub(crate) fn nothing_of_a_redacted_person_is_left<P: Place>(place: &P) {
     assert_eq!(operations[2].tables, report.tables);
 }
 
+// Contract: K2: an engine may answer while the erasure works.
+both!(answers_that_come_meanwhile_are_erased_and_counted);
+pub(crate) fn answers_that_come_meanwhile_are_erased_and_counted<P: Place>(place: &P) {
+    let store = store(place, &[&users(1)]);
+    store.push(&[add("a", "u1", ADA), add("b", "u1", BOB)]).unwrap();
+    let verify = || AdminCommand::Verify { instance: None, repair: false };
+    let commands =
+        |tables: &[_]| by_table(tables).into_iter().filter(|(table, _)| table == "commands").collect::<Vec<_>>();
+    let mut come = 0;
+    let mut meanwhile = |_: &_| {
+        if come < 2 {
+            answered(&store, verify(), ADA);
+            come += 1;
+        }
+    };
+    answered(&store, verify(), ADA);
+    let redacted = store.redact(&ada("a"), &mut meanwhile).unwrap();
+    assert_eq!(commands(&redacted.tables), [("commands".to_owned(), 3)]);
+    assert_eq!(store.operations()[0].tables, redacted.tables);
+    come = 1;
+    let mut meanwhile = |_: &_| {
+        if come < 2 {
+            answered(&store, verify(), BOB);
+            come += 1;
+        }
+    };
+    let removed = Store::remove(&store, "b", &mut meanwhile).unwrap();
+    assert_eq!(commands(&removed.tables), [("commands".to_owned(), 1)]);
+    assert_eq!(store.operations()[0].tables, removed.tables);
+}
+
 // Contract: K2
 both!(a_dry_run_counts_what_is_erased);
 pub(crate) fn a_dry_run_counts_what_is_erased<P: Place>(place: &P) {

@@ -284,12 +284,19 @@ impl<'p> Tally<'p> {
         if rows == 0 {
             return;
         }
-        let table = plain(table);
-        match self.tables.iter_mut().find(|touched| touched.table == table) {
+        self.tables = self.with(table, rows);
+        (self.progress)(&TableRows { table: plain(table), rows });
+    }
+
+    /// What was counted, and these rows.
+    fn with(&self, table: &str, rows: u64) -> Vec<TableRows> {
+        let (table, mut tables) = (plain(table), self.tables.clone());
+        match tables.iter_mut().find(|touched| touched.table == table) {
             Some(touched) => touched.rows += rows,
-            None => self.tables.push(TableRows { table: table.clone(), rows }),
+            None if rows > 0 => tables.push(TableRows { table, rows }),
+            None => {}
         }
-        (self.progress)(&TableRows { table, rows });
+        tables
     }
 }
 

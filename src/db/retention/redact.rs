@@ -109,12 +109,14 @@ pub(super) fn redact<B: Backend>(
         }
         from = to + 1;
     }
-    let rebuild = step(backend, DOING, |conn| {
-        operation::end(conn, id, &asked, &tally.tables)?;
-        // Answers of a verification or an explanation may show what was erased.
-        command::forget_rows(conn, Duration::ZERO)?;
-        Ok(affected(conn, &scope)?)
+    // Answers of a verification or an explanation, which came meanwhile, may show what was erased.
+    let commands = backend.dialect().table("commands");
+    let (rebuild, late) = step(backend, DOING, |conn| {
+        let late = command::forget_rows(conn, Duration::ZERO)?;
+        operation::end(conn, id, &asked, &tally.with(&commands, late))?;
+        Ok((affected(conn, &scope)?, late))
     })?;
+    tally.add(&commands, late);
     let remains = backend.scrub()?;
     Ok(Redacted { dry_run: false, instance: scope.instance, tables: tally.tables, rebuild, remains })
 }

@@ -58,10 +58,13 @@ pub(super) fn remove<B: Backend>(
     let fences = backend.dialect().table("projection_states");
     empty(backend, instance, &part(backend.dialect(), fences.clone()), &mut Tally::new(&mut |_| ()))?;
     tally.add(&fences, states);
-    step(backend, DOING, |conn| {
-        command::forget_rows(conn, Duration::ZERO)?;
-        Ok(operation::end(conn, id, &asked, &tally.tables)?)
+    let commands = backend.dialect().table("commands");
+    let late = step(backend, DOING, |conn| {
+        let late = command::forget_rows(conn, Duration::ZERO)?;
+        operation::end(conn, id, &asked, &tally.with(&commands, late))?;
+        Ok(late)
     })?;
+    tally.add(&commands, late);
     let remains = backend.scrub()?;
     Ok(Removed { dry_run: false, instance: instance.into(), head, tables: tally.tables, remains })
 }
