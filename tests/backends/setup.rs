@@ -73,3 +73,15 @@ pub(crate) fn a_new_version_waits_for_its_switch(fixture: &Fixture) {
     assert_eq!(fixture.read_rows(&projection("things", 2), "things").len(), 1);
     assert_eq!(fixture.read_rows(&projection("things", 1), "things").len(), 1);
 }
+
+/// What `tests/run` has linked is what the tests of SQLite work with. It cannot see by itself which library a program
+/// finds.
+#[cfg(feature = "sqlite")]
+mod the_version_is_the_one_that_was_asked_for {
+    #[test]
+    fn on_sqlite() {
+        if let Ok(wanted) = std::env::var("READSIDE_TEST_SQLITE_VERSION") {
+            assert_eq!(readside::rusqlite::version(), wanted);
+        }
+    }
+}
