@@ -30,12 +30,13 @@ impl Pooler {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let settings = folder.path().join("pgbouncer.ini");
         let (database, line) = target(url);
-        // With `any`, the pooler ignores the client's user. All sessions are those of the user named here.
+        // With `any`, the pooler ignores the client's user. All sessions are those of the user named here. It asks a
+        // server that was away again after one second, not after 15.
         std::fs::write(
             &settings,
             format!(
                 "[databases]\n{line}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
-                 auth_type = any\npool_mode = {mode}\nlogfile = pooler.log\n"
+                 auth_type = any\npool_mode = {mode}\nserver_login_retry = 1\nlogfile = pooler.log\n"
             ),
         )
         .unwrap();

@@ -6,8 +6,12 @@ use readside::inspect::Inspect;
 use readside::testing::laws::Models;
 use readside::{EngineStore, PostgresStore, SqliteOptions, SqliteStore, postgres_driver};
 
+#[cfg(feature = "postgres")]
+use crate::common::eventually;
 use crate::common::file;
 use crate::common::file::File;
+#[cfg(feature = "postgres")]
+use crate::common::pooler::Pooler;
 #[cfg(feature = "postgres")]
 use crate::common::server::Server;
 
@@ -102,15 +106,19 @@ fn deletion(instance: &str, to: i64) -> String {
 #[cfg(feature = "postgres")]
 pub(crate) struct Cluster {
     server: Server,
+    /// In front of the server, if `tests/run` has put one in front of its own server.
+    pooler: Option<Pooler>,
     beside: crate::common::postgres::Database,
 }
 
 #[cfg(feature = "postgres")]
 impl Cluster {
     pub(crate) fn new() -> Self {
-        let cluster = Self { server: Server::start(), beside: crate::common::postgres::database() };
-        cluster.sql("CREATE DATABASE ground");
-        cluster
+        let server = Server::start();
+        server.client().unwrap().batch_execute("CREATE DATABASE ground").unwrap();
+        let is_pooled = std::env::var_os("READSIDE_TEST_POOLER_URL").is_some();
+        let pooler = is_pooled.then(|| Pooler::before(&of_ground(&server)));
+        Self { server, pooler, beside: crate::common::postgres::database() }
     }
 
     fn sql(&self, sql: &str) {
@@ -118,8 +126,28 @@ impl Cluster {
     }
 
     fn url(&self) -> String {
-        self.server.url().replace("/postgres", "/ground")
+        of_ground(&self.server)
     }
+
+    /// The URL for stores.
+    fn store_url(&self) -> String {
+        self.pooler.as_ref().map_or_else(|| self.url(), |pooler| pooler.url().to_owned())
+    }
+
+    /// Waits until the pooler reaches the server again. After a log-in that failed it refuses all work for a while. The
+    /// calls of a test take no such errors.
+    fn await_pooler(&self) {
+        let url = self.store_url();
+        eventually("a pooler that reaches its server", || {
+            let client = postgres_driver::Client::connect(&url, postgres_driver::NoTls);
+            client.and_then(|mut client| client.batch_execute("SELECT 1")).is_ok()
+        });
+    }
+}
+
+#[cfg(feature = "postgres")]
+fn of_ground(server: &Server) -> String {
+    server.url().replace("/postgres", "/ground")
 }
 
 #[cfg(feature = "postgres")]
@@ -131,26 +159,29 @@ impl Ground for Cluster {
     }
 
     fn open(&self) -> PostgresStore {
-        let store = PostgresStore::connect(&self.url()).unwrap();
+        let store = PostgresStore::connect(&self.store_url()).unwrap();
         store.setup().unwrap();
         store
     }
 
     fn beside(&self) -> PostgresStore {
-        PostgresStore::connect(self.beside.url()).unwrap()
+        PostgresStore::connect(&self.beside.store_url()).unwrap()
     }
 
     fn keep(&mut self) {
         self.server.keep();
+        self.await_pooler();
     }
 
     fn put_back(&mut self) {
         self.server.put_back();
+        self.await_pooler();
     }
 
     fn make_anew(&mut self) {
         self.sql("DROP DATABASE ground WITH (FORCE)");
         self.sql("CREATE DATABASE ground");
+        self.await_pooler();
     }
 
     fn empty(&self, table: &str) {
