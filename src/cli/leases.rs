@@ -21,7 +21,7 @@ pub(super) fn run(session: &mut Session<'_>, args: &LeasesArgs) -> Outcome {
         session.build(name, None)?;
         query = query.projection(name);
     }
-    let members = session.store.status(false)?.members;
+    let members = session.store.processes()?;
     let leases = session.store.active_leases(&query)?;
     if session.out.is_json() {
         session.out.object(&LeasesReport { members, leases })?;

@@ -111,7 +111,7 @@ pub(super) fn builds(session: &mut Session<'_>, args: &BuildsArgs) -> Outcome {
 }
 
 fn list(session: &mut Session<'_>) -> Outcome {
-    let status = session.status(false, &mut Survey::default())?;
+    let status = session.status(false, &mut Survey::of_figures())?;
     if session.out.is_json() {
         status.projections.iter().try_for_each(|projection| session.out.object(projection))?;
         return Ok(Ended::Fine);

@@ -67,7 +67,12 @@ pub(super) fn run(session: &mut Session<'_>, args: &StatusArgs) -> Outcome {
     if let Some(name) = &args.projection {
         session.build(name, None)?;
     }
-    let mut survey = Survey::default();
+    let mut survey = match args {
+        _ if args.watch => Survey::default(),
+        // A probe without limits tells no figures.
+        StatusArgs { probe: true, max_lag: None, max_lag_events: None, .. } => Survey::of_verdicts(),
+        _ => Survey::of_figures(),
+    };
     let (mut status, mut commands) = look(session, args, &mut survey)?;
     if args.probe {
         probe(session, &status)?;

@@ -1,5 +1,6 @@
 //! Counts all builds in all instances: how far they are behind, what is leased, and which events are held. One
-//! statement covers a hundred thousand pairs of a build and an instance.
+//! statement covers a hundred thousand pairs of a build and an instance. A caller that looks once gets an
+//! [overview](super::overview) instead, where few instances have anything to tell.
 //!
 //! Builds that want the same aggregate types have the same heads, so heads are summed up once for each set of types.
 //! Each state is read once. A build whose instances all have states needs no look for instances without one.
@@ -16,7 +17,7 @@ use super::standstill;
 use super::{Conn, Row, row, setup};
 use crate::builds::Build;
 use crate::error::{StoreError, StoreErrorKind};
-use crate::inspect::{Asked, Counts, Leased, Part, Survey};
+use crate::inspect::{Asked, Counts, Depth, Leased, Part, Survey};
 use crate::query::EventFilter;
 use crate::sql::Dialect;
 use crate::value::Value;
@@ -35,11 +36,11 @@ const LEAST: usize = 10;
 const GO_OVER_ALL: &str = "SET LOCAL jit = off; SET LOCAL enable_nestloop = off; SET LOCAL work_mem = '32MB'";
 
 /// The builds, grouped by the types that they want.
-struct Sets<'b> {
-    builds: &'b [Build],
+pub(super) struct Sets<'b> {
+    pub(super) builds: &'b [Build],
     types: Vec<&'b [String]>,
     /// The set of each build.
-    of: Vec<usize>,
+    pub(super) of: Vec<usize>,
 }
 
 impl<'b> Sets<'b> {
@@ -105,12 +106,12 @@ impl<'b> Sets<'b> {
     }
 }
 
-/// Counts the parts that are due.
+/// Counts the parts that are due. A judgement reads when builds moved last only if that matters: if something lags, or
+/// if a process has noted something.
 pub(super) fn count(
     conn: &mut dyn Conn,
     builds: &[Build],
-    system: bool,
-    at: SystemTime,
+    (system, at, is_noted): (bool, SystemTime, bool),
     survey: &mut Survey,
 ) -> Result<(), StoreError> {
     let known = |build: &Build| (build.key.clone(), build.aggregate_types.clone(), build.resets);
@@ -125,6 +126,13 @@ pub(super) fn count(
         conn.batch(GO_OVER_ALL)?;
     }
     let census = Census { sets: Sets::of(builds), system, at, own };
+    if let Some(depth) = survey.once() {
+        let moves = depth == Depth::Figures || is_noted;
+        if let Some(parts) = census.overview(conn, moves)? {
+            survey.put(due, parts);
+            return Ok(());
+        }
+    }
     // What is due is divided anew: where instances came, a part becomes two, and where they went, two become one.
     let (mut low, end) = (survey.bounds(due.start).0, survey.bounds(due.end.saturating_sub(1)).1);
     let mut parts = Vec::new();
@@ -133,7 +141,7 @@ pub(super) fn count(
             (Some(high), Some(end)) => Some(high.min(end.clone())),
             (high, end) => high.or_else(|| end.clone()),
         };
-        parts.push(census.part(conn, (low.as_deref(), high.as_deref()))?);
+        parts.push(census.part(conn, low.as_deref(), high.as_deref())?);
         if high == end {
             break;
         }
@@ -144,18 +152,34 @@ pub(super) fn count(
 }
 
 /// What is counted, and when.
-struct Census<'b> {
-    sets: Sets<'b>,
-    system: bool,
-    at: SystemTime,
-    own: Uuid,
+pub(super) struct Census<'b> {
+    pub(super) sets: Sets<'b>,
+    pub(super) system: bool,
+    pub(super) at: SystemTime,
+    pub(super) own: Uuid,
 }
 
-/// The instances above the first name, up to the other one.
-type Bounds<'a> = (Option<&'a str>, Option<&'a str>);
+/// Some instances.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Which<'a> {
+    /// Those above the first name, up to the other one.
+    Between(Option<&'a str>, Option<&'a str>),
+    Only(&'a [String]),
+}
 
-/// A condition: the column is within these bounds. It begins with AND.
-fn within(sql: &mut Sql, column: &str, (low, high): Bounds<'_>) -> String {
+impl Which<'_> {
+    pub(super) const ALL: Self = Self::Between(None, None);
+}
+
+/// A condition: the column is one of these instances. It begins with AND.
+fn within(dialect: Dialect, sql: &mut Sql, column: &str, which: Which<'_>) -> String {
+    let (low, high) = match which {
+        Which::Between(low, high) => (low, high),
+        Which::Only(names) => {
+            sql.params.push(Value::TextArray(names.to_vec()));
+            return format!(" AND {}", dialect.any(column, sql.params.len()));
+        }
+    };
     let mut text = String::new();
     for (bound, is) in [(low, ">"), (high, "<=")] {
         if let Some(bound) = bound {
@@ -170,7 +194,7 @@ impl Census<'_> {
     /// another database, only states tell which instances there are.
     fn end(&self, conn: &mut dyn Conn, low: Option<&str>) -> Result<Option<String>, StoreError> {
         let (dialect, mut sql) = (conn.dialect(), Sql { params: Vec::new(), now: None });
-        let within = within(&mut sql, "instance_id", (low, None));
+        let within = within(dialect, &mut sql, "instance_id", Which::Between(low, None));
         let bind = |sql: &mut Sql, n: usize| sql.bind(i64::try_from(n).unwrap_or(i64::MAX));
         let each = bind(&mut sql, (PAIRS / self.sets.builds.len().max(1)).max(1) - 1);
         let pairs = bind(&mut sql, PAIRS - 1);
@@ -190,24 +214,31 @@ impl Census<'_> {
         Ok(ends.collect::<Result<Vec<_>, _>>()?.into_iter().min())
     }
 
-    fn part(&self, conn: &mut dyn Conn, bounds: Bounds<'_>) -> Result<Part, StoreError> {
+    fn part(&self, conn: &mut dyn Conn, low: Option<&str>, high: Option<&str>) -> Result<Part, StoreError> {
+        let which = Which::Between(low, high);
+        let mut counts = self.pairs_of(conn, which)?;
+        self.held(conn, which, &mut counts)?;
+        Ok(Part { last: high.map(str::to_owned), at: self.at, counts })
+    }
+
+    /// What heads and states tell.
+    pub(super) fn pairs_of(&self, conn: &mut dyn Conn, which: Which<'_>) -> Result<Vec<Counts>, StoreError> {
         let mut counts = vec![Counts::default(); self.sets.builds.len()];
-        self.pairs(conn, bounds, &mut counts)?;
+        self.pairs(conn, which, &mut counts)?;
         if counts.iter().any(|counts| counts.begun < counts.instances) {
-            self.not_begun(conn, bounds, &mut counts)?;
+            self.not_begun(conn, which, &mut counts)?;
         }
-        self.states(conn, bounds, &mut counts)?;
-        self.held(conn, bounds, &mut counts)?;
-        Ok(Part { last: bounds.1.map(str::to_owned), at: self.at, counts })
+        self.states(conn, which, &mut counts)?;
+        Ok(counts)
     }
 
     /// The lists of builds and types, and the heads of each instance as `hs`.
-    fn heads(
+    pub(super) fn heads(
         &self,
         dialect: Dialect,
         sql: &mut Sql,
         sets: &Sets<'_>,
-        bounds: Bounds<'_>,
+        which: Which<'_>,
     ) -> Result<String, StoreError> {
         let with = sets.with(dialect, sql)?;
         // SQLite keeps this order.
@@ -218,12 +249,12 @@ impl Census<'_> {
              {join} c ON (c.kind = h.aggregate_type{}) WHERE 1 = 1{system}{} GROUP BY h.instance_id, c.kinds)",
             dialect.table("heads"),
             sets.or_every(),
-            within(sql, "h.instance_id", bounds),
+            within(dialect, sql, "h.instance_id", which),
         ))
     }
 
     /// Number and time of the oldest unhandled event, of the pairs of `l` that have not moved for longest.
-    fn oldest(&self, dialect: Dialect, sql: &mut Sql, bounds: Bounds<'_>) -> String {
+    fn oldest(&self, dialect: Dialect, sql: &mut Sql, which: Which<'_>) -> String {
         // Archived events come before all others, and times never decrease with the position.
         let first = |table: &str| {
             format!(
@@ -242,24 +273,24 @@ impl Census<'_> {
             hot = first("events"),
             heads = dialect.table("heads"),
             or_every = self.sets.or_every(),
-            within = within(sql, "h.instance_id", bounds),
+            within = within(dialect, sql, "h.instance_id", which),
             aged = (AGED / self.sets.builds.len().max(1)).max(LEAST),
         )
     }
 
     /// Counts heads and states.
-    fn pairs(&self, conn: &mut dyn Conn, bounds: Bounds<'_>, counts: &mut [Counts]) -> Result<(), StoreError> {
+    fn pairs(&self, conn: &mut dyn Conn, which: Which<'_>, counts: &mut [Counts]) -> Result<(), StoreError> {
         let dialect = conn.dialect();
         let mut sql = Sql { params: standstill::Of::params(self.own, self.at).to_vec(), now: None };
         let standstill::Of { ahead, leased } = standstill::Of::with(["$1", "$2", "$3", "$4"]);
-        let heads = self.heads(dialect, &mut sql, &self.sets, bounds)?;
+        let heads = self.heads(dialect, &mut sql, &self.sets, which)?;
         let (of_state, of_instance) =
-            (within(&mut sql, "s.instance_id", bounds), within(&mut sql, "i.instance_id", bounds));
+            (within(dialect, &mut sql, "s.instance_id", which), within(dialect, &mut sql, "i.instance_id", which));
         let (time, none) = match dialect {
             Dialect::Postgres => ("CAST(NULL AS timestamptz)", "CAST(NULL AS uuid)"),
             Dialect::Sqlite => ("NULL", "NULL"),
         };
-        let oldest = self.oldest(dialect, &mut sql, bounds);
+        let oldest = self.oldest(dialect, &mut sql, which);
         let (states, instances) = (dialect.table("projection_states"), dialect.table("instances"));
         // PostgreSQL reads all states of the part once; outer joins keep its planner from taking the lists for longer than
         // the states. SQLite would go over the lists for each state. It finds each state by its key instead, and
@@ -322,7 +353,7 @@ impl Census<'_> {
     }
 
     /// What states tell without their heads, where [`pairs`](Self::pairs) does not read that.
-    fn states(&self, conn: &mut dyn Conn, bounds: Bounds<'_>, counts: &mut [Counts]) -> Result<(), StoreError> {
+    fn states(&self, conn: &mut dyn Conn, which: Which<'_>, counts: &mut [Counts]) -> Result<(), StoreError> {
         let dialect = conn.dialect();
         if dialect == Dialect::Postgres {
             return Ok(());
@@ -339,7 +370,7 @@ impl Census<'_> {
              GROUP BY s.projection, s.version, s.owner",
             states = dialect.table("projection_states"),
             instances = dialect.table("instances"),
-            within = within(&mut sql, "s.instance_id", bounds),
+            within = within(dialect, &mut sql, "s.instance_id", which),
         );
         let numbers = self.numbers();
         for found in conn.query(&text, &sql.params)? {
@@ -351,20 +382,20 @@ impl Census<'_> {
     }
 
     /// The number of each build.
-    fn numbers(&self) -> HashMap<(&str, u32), usize> {
+    pub(super) fn numbers(&self) -> HashMap<(&str, u32), usize> {
         self.sets.builds().map(|(number, name, version, _)| ((name, version), number)).collect()
     }
 
     /// The oldest events of instances in which builds have no state.
-    fn not_begun(&self, conn: &mut dyn Conn, bounds: Bounds<'_>, counts: &mut [Counts]) -> Result<(), StoreError> {
+    fn not_begun(&self, conn: &mut dyn Conn, which: Which<'_>, counts: &mut [Counts]) -> Result<(), StoreError> {
         let (dialect, mut sql) = (conn.dialect(), Sql { params: Vec::new(), now: None });
-        let heads = self.heads(dialect, &mut sql, &self.sets, bounds)?;
+        let heads = self.heads(dialect, &mut sql, &self.sets, which)?;
         let lacks = counts.iter().enumerate().filter(|(_, counts)| counts.begun < counts.instances);
         sql.params.push(Value::TextArray(lacks.map(|(number, _)| number.to_string()).collect()));
         let is_one = dialect.any("CAST(k.number AS text)", sql.params.len());
         let join = if dialect == Dialect::Sqlite { "CROSS JOIN" } else { "JOIN" };
-        let of_state = within(&mut sql, "s.instance_id", bounds);
-        let oldest = self.oldest(dialect, &mut sql, bounds);
+        let of_state = within(dialect, &mut sql, "s.instance_id", which);
+        let oldest = self.oldest(dialect, &mut sql, which);
         let text = format!(
             "WITH {heads}, \
              l AS MATERIALIZED (SELECT k.number, k.kinds, hs.instance_id, 0 AS position, s.moved_at FROM hs {join} k \
@@ -381,12 +412,12 @@ impl Census<'_> {
         Ok(())
     }
 
-    fn held(&self, conn: &mut dyn Conn, bounds: Bounds<'_>, counts: &mut [Counts]) -> Result<(), StoreError> {
+    pub(super) fn held(&self, conn: &mut dyn Conn, which: Which<'_>, counts: &mut [Counts]) -> Result<(), StoreError> {
         let (dialect, mut sql) = (conn.dialect(), Sql { params: Vec::new(), now: None });
         let text = format!(
             "SELECT projection, version, state, count(*) FROM {} WHERE 1 = 1{} GROUP BY projection, version, state",
             dialect.table("held_events"),
-            within(&mut sql, "instance_id", bounds)
+            within(dialect, &mut sql, "instance_id", which)
         );
         let numbers = self.numbers();
         for found in conn.query(&text, &sql.params)? {
@@ -405,8 +436,18 @@ const HEADS: i64 = 0;
 const STATES: i64 = 1;
 const OLDEST: i64 = 2;
 
-fn unsigned(found: &Row, at: usize) -> Result<u64, StoreError> {
+pub(super) fn unsigned(found: &Row, at: usize) -> Result<u64, StoreError> {
     Ok(u64::try_from(row::int(found, at)?).unwrap_or(0))
+}
+
+/// An event store by its id as a text.
+pub(super) fn store(found: &Row, at: usize) -> Result<Option<Uuid>, StoreError> {
+    if row::is_null(found, at) {
+        return Ok(None);
+    }
+    Uuid::try_parse(row::text(found, at)?).map(Some).map_err(|error| {
+        StoreError::new("reading which event store feeds a projection", StoreErrorKind::Corrupt, error)
+    })
 }
 
 /// Adds the states that one process holds, or nobody.
@@ -414,10 +455,7 @@ fn add(found: &Row, counts: &mut Counts) -> Result<(), StoreError> {
     let text = |at| if row::is_null(found, at) { Ok(None) } else { row::text(found, at).map(|t| Some(t.to_owned())) };
     let (owner, states) = (row::uuid(found, 12)?, unsigned(found, 13)?);
     let (ahead, leased) = (row::int(found, 7)?, row::int(found, 9)?);
-    let elsewhere = text(15)?;
-    let fed_from = elsewhere.map(|store| Uuid::try_parse(&store)).transpose().map_err(|error| {
-        StoreError::new("reading which event store feeds a projection", StoreErrorKind::Corrupt, error)
-    })?;
+    let fed_from = store(found, 15)?;
     counts.add(&Counts {
         begun: unsigned(found, 3)?,
         lagging: unsigned(found, 4)?,

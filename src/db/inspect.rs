@@ -8,7 +8,7 @@ use super::store::DbStore;
 use super::{Backend, builds, retention, setup, standstill, status, views, whole};
 use crate::error::StoreError;
 use crate::inspect::{
-    ActiveLease, Finding, Hanging, Inspect, Lacking, LeaseQuery, Mismatch, SchemaVersion, Status, Survey,
+    ActiveLease, Finding, Hanging, Inspect, Lacking, LeaseQuery, MemberStatus, Mismatch, SchemaVersion, Status, Survey,
 };
 use crate::inspect::{Activity, FailureGroups, InstanceCheckpoint, InstanceHead, InstanceLag, Lineage};
 use crate::query::Flaw;
@@ -22,11 +22,15 @@ impl<B: Backend> Inspect for DbStore<B> {
     }
 
     fn status(&self, system: bool) -> Result<Status, StoreError> {
-        self.look(system, &mut Survey::default())
+        self.look(system, &mut Survey::of_figures())
     }
 
     fn look(&self, system: bool, survey: &mut Survey) -> Result<Status, StoreError> {
         self.backend().read("reading how projections are doing", |conn| status::status(conn, system, survey))
+    }
+
+    fn processes(&self) -> Result<Vec<MemberStatus>, StoreError> {
+        self.backend().read("reading which processes are on record", status::processes)
     }
 
     fn active_leases(&self, query: &LeaseQuery) -> Result<Vec<ActiveLease>, StoreError> {

@@ -28,6 +28,7 @@ pub(crate) mod member;
 mod model;
 pub(crate) mod objects;
 mod operate;
+mod overview;
 mod pause;
 mod place;
 mod push;

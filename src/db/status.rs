@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::member::{Leases, Of};
 use super::standstill::{self, SharedFacts, States};
-use super::{Conn, Row, builds, census, member, pause, row, setup};
+use super::{Conn, Row, builds, census, member, overview, pause, row, setup};
 use crate::builds::Build;
 use crate::error::StoreError;
 use crate::inspect::{ActiveLease, Counts, LeaseQuery, MemberStatus, Paused, ProjectionStatus, Status, Survey};
@@ -22,7 +22,7 @@ pub(super) fn status(conn: &mut dyn Conn, system: bool, survey: &mut Survey) -> 
     let (missed, notes) = (member::Missed::read(conn, at)?, standstill::notes(conn, None, at)?);
     // Counting keeps the planner from looking up single rows, which this does.
     let astray = standstill::astray(conn, &builds, None)?;
-    census::count(conn, &builds, system, at, survey)?;
+    census::count(conn, &builds, (system, at, !notes.is_empty()), survey)?;
     let (all, counted) = survey.sums();
     let counted = counted.map_or(at, |counted| counted.min(at));
     let leases: Vec<Leases> = all.iter().flat_map(|counts| counts.leases.iter().copied()).collect();
@@ -84,6 +84,13 @@ fn projection_status(build: &Build, counts: &Counts, known: &SharedFacts<'_>) ->
         per_second: None,
         time_left: None,
     }
+}
+
+/// The processes on record, with their leases.
+pub(super) fn processes(conn: &mut dyn Conn) -> Result<Vec<MemberStatus>, StoreError> {
+    let leases: Vec<Leases> = overview::leases(conn)?.into_iter().map(|(_, leases)| leases).collect();
+    let now = to_micros(conn.now()?);
+    member::members(conn, &leases, now)
 }
 
 /// Leases one by one.

@@ -13,7 +13,7 @@ pub use finding::{Finding, Severity};
 pub(crate) use format::bytes;
 pub use status::{ActiveLease, LeaseQuery, MemberStatus, Mismatch, Paused, ProjectionStatus, Status};
 pub use survey::Survey;
-pub(crate) use survey::{Asked, Counts, Leased, Part};
+pub(crate) use survey::{Asked, Counts, Depth, Leased, Part};
 pub use views::{
     Activity, ActivityKind, FailureGroup, FailureGroups, InstanceCheckpoint, InstanceHead, InstanceLag, Lineage,
     LineageTable,
@@ -97,6 +97,12 @@ pub trait Inspect: Sealed + fmt::Debug + Send + Sync {
     /// # Errors
     /// When the store cannot be read. The survey then stays as it was, or is newer.
     fn look(&self, system: bool, survey: &mut Survey) -> Result<Status, StoreError>;
+
+    /// The processes that announced themselves, with the number of their leases. Counts nothing else.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn processes(&self) -> Result<Vec<MemberStatus>, StoreError>;
 
     /// Leases by projection and instance: those that processes hold, and those that dead processes left behind.
     ///

@@ -37,6 +37,17 @@ pub struct Survey {
     /// In the order of instances. Together they cover all instances.
     parts: Vec<Part>,
     next: usize,
+    /// What one look is for; `None` for a caller that looks again.
+    once: Option<Depth>,
+}
+
+/// What a caller that looks once wants to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// All figures.
+    Figures,
+    /// Whether anything is stuck, and the verdicts.
+    Verdicts,
 }
 
 /// What a survey counts: the builds with their types, and how often each was reset.
@@ -140,11 +151,26 @@ fn sum<K: PartialEq + Clone>(counts: &mut Vec<(K, u64)>, of: &K, count: u64) {
 }
 
 impl Survey {
+    /// For one look that counts everything.
+    pub(crate) fn of_figures() -> Self {
+        Self { once: Some(Depth::Figures), ..Self::default() }
+    }
+
+    /// For one look that tells verdicts, and leaves out what they do not depend on.
+    #[cfg_attr(not(feature = "cli"), expect(dead_code, reason = "only commands judge alone"))]
+    pub(crate) fn of_verdicts() -> Self {
+        Self { once: Some(Depth::Verdicts), ..Self::default() }
+    }
+
+    pub(crate) fn once(&self) -> Option<Depth> {
+        self.once
+    }
+
     /// Begins anew unless the counts are about the same. Returns which parts are to be read now. All instances are
     /// one part until they were read.
     pub(crate) fn due(&mut self, asked: &Asked) -> Range<usize> {
-        if self.asked.as_ref() != Some(asked) {
-            *self = Self { asked: Some(asked.clone()), ..Self::default() };
+        if self.asked.as_ref() != Some(asked) || self.once.is_some() {
+            *self = Self { asked: Some(asked.clone()), once: self.once, ..Self::default() };
         }
         if self.next >= self.parts.len() {
             self.next = 0;

@@ -382,9 +382,9 @@ fn whether_events_are_held_is_found_by_an_index() {
 // Contract: S3: a part of the instances is found by the index, and each state by its key.
 #[test]
 fn a_part_of_the_instances_is_found_by_an_index() {
-    use crate::inspect::Inspect;
+    use crate::inspect::{Inspect, Survey};
     let (_folder, store) = crowded(4, 30_000, 4);
-    let plans = plans(&store, || drop(store.status(false).unwrap()));
+    let plans = plans(&store, || drop(store.look(false, &mut Survey::default()).unwrap()));
     let parts: Vec<_> = plans.iter().filter(|(text, _)| text.contains("p AS MATERIALIZED")).collect();
     // The first part has an end and no beginning, the second one a beginning and no end.
     assert_eq!(parts.len(), 2);

@@ -13,7 +13,7 @@ use crate::error::{Error, OperateError, PushError, SetupError, StoreError, Switc
 use crate::event::{Event, NewEvent};
 use crate::failure::{FailedEvent, FailureQuery, FailureStatus, Intervention};
 use crate::inspect::{
-    ActiveLease, Finding, Hanging, Inspect, Lacking, LeaseQuery, Mismatch, SchemaVersion, Status, Survey,
+    ActiveLease, Finding, Hanging, Inspect, Lacking, LeaseQuery, MemberStatus, Mismatch, SchemaVersion, Status, Survey,
 };
 use crate::inspect::{Activity, FailureGroups, InstanceCheckpoint, InstanceHead, InstanceLag, Lineage};
 use crate::lease::{Lag, LagRequest, Lease, Member, Pause, Renewal};
@@ -332,6 +332,7 @@ impl<S: ProjectionStore> Inspect for FaultyStore<S> {
         fn schema() -> Result<SchemaVersion, StoreError>;
         fn status(system: bool) -> Result<Status, StoreError>;
         fn look(system: bool, survey: &mut Survey) -> Result<Status, StoreError>;
+        fn processes() -> Result<Vec<MemberStatus>, StoreError>;
         fn active_leases(query: &LeaseQuery) -> Result<Vec<ActiveLease>, StoreError>;
         fn mismatches(limit: usize) -> Result<Vec<Mismatch>, StoreError>;
         fn flawed(events: usize) -> Result<Vec<Flaw>, StoreError>;
