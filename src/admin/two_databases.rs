@@ -11,6 +11,7 @@ use crate::engine::{astray, compare};
 use crate::error::{StoreError, StoreErrorKind};
 use crate::inspect::{Mismatch, ProjectionStatus, Status};
 use crate::query::{EventFilter, HeadsRequest, Query, SubQuery};
+use crate::remedy::Act;
 use crate::standstill::Standstill;
 use crate::store::{EventStore, ProjectionStore};
 
@@ -65,8 +66,8 @@ fn check(id: Uuid, found: &ProjectionStatus) -> Result<(), StoreError> {
     let doing = format!("comparing projection {:?} with its events", found.name);
     let fault = format!(
         "it is fed from the event store {other}, and this one is {id}; name the right database, or, if this one is to be the \
-         right one from now on, build the read model from it: `readside rebuild {}`",
-        found.name
+         right one from now on, build the read model from it: `{}`",
+        Act::Rebuild.on(&found.subject(None))
     );
     Err(StoreError::new(doing, StoreErrorKind::Usage, fault))
 }

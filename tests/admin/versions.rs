@@ -206,7 +206,7 @@ pub(crate) fn a_version_that_nobody_runs_is_named<P: Place>(place: &P) {
         pushed
     };
     let old = start(place.open(), if_asked());
-    let pushed = is_told(&old, ["version 2", "`readside builds back counts`"]);
+    let pushed = is_told(&old, ["version 2", "`readside builds back counts --why "]);
     let findings = admin::Doctor::default().examine(&place.open());
     let engines = findings.iter().find(|finding| finding.check == "engines").unwrap();
     assert!(engines.remedy.as_ref().unwrap().contains("`readside builds back counts --why "), "{engines:?}");
@@ -218,7 +218,7 @@ pub(crate) fn a_version_that_nobody_runs_is_named<P: Place>(place: &P) {
     assert_eq!((live(place), seen(place).remove(0), unfed(&old)), (1, "tenant-000/x0=4".to_owned(), None));
     old.shutdown(LONG).unwrap();
     let new = start_doubled(place.open(), if_asked());
-    let pushed = is_told(&new, ["version 1", "`readside builds switch counts`"]);
+    let pushed = is_told(&new, ["version 1", "`readside builds switch counts --why "]);
     new.admin().switch("counts", &by()).unwrap();
     new.await_pushed("counts", &pushed, LONG).unwrap();
     assert_eq!((live(place), seen(place).remove(0), unfed(&new)), (2, "tenant-000/x0=10".to_owned(), None));
@@ -274,7 +274,7 @@ pub(crate) fn what_a_person_went_back_to_stays<P: Place>(place: &P) {
     a_lease_later(place);
     assert_eq!((live(place), asked(place)), (1, before));
     let text = unfed(&new).unwrap();
-    assert!(text.contains("version 1") && text.contains("`readside builds switch counts`"), "{text}");
+    assert!(text.contains("version 1") && text.contains("`readside builds switch counts --why "), "{text}");
 }
 
 // Contract: O2: engines of both versions take commands, and only the newer code can show its build again.

@@ -13,6 +13,7 @@ use crate::engine::run::unfed::{ITSELF, LONGEST};
 use crate::error::{OperateError, StoreError, StoreErrorKind, chain};
 use crate::failure::By;
 use crate::projection::Projection;
+use crate::remedy::{Act, Subject};
 use crate::standstill::StandstillSubject;
 
 /// The mark of a complete build that is built next to the live one.
@@ -190,9 +191,10 @@ impl Shared {
         let wait = backoff::after(config.backoff_base, config.backoff_cap, times);
         let (text, again) = (chain(error), may_pass.then(|| clock::deadline(wait)));
         let what = format!("the build {} of projection {:?}", runner.key().name, runner.name());
+        let rebuild = Act::Rebuild.on(&Subject { projection: runner.name(), version: None, instance: None });
         match again {
             Some(_) => log::error!("{what} cannot go on: {text}; the engine tries again in {}", clock::spoken(wait)),
-            None => log::error!("{what} is halted: {text}; fix that, then run `readside rebuild`"),
+            None => log::error!("{what} is halted: {text}; fix that, then run `{rebuild}`"),
         }
         let trouble = BuildTrouble { text, again, times, is_told: false };
         *known = Some(trouble.clone());

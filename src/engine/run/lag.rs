@@ -15,6 +15,7 @@ use crate::error::StoreError;
 use crate::lease::{Lag, LagRequest, Lagging, in_turns};
 use crate::plain::plain;
 use crate::query::Head;
+use crate::remedy::{Act, Subject};
 use crate::state::State;
 use crate::stop_cause::StopCause;
 
@@ -141,12 +142,13 @@ impl Shared {
                 instance:display = plain(&first.instance),
                 position = first.checkpoint;
                 "projection {:?}: {} instances have checkpoints that are not part of the log; the first is {:?}, at position {}, \
-                 whose log ends at {}; connect the right store, or run `readside reset` to fill the projection from this one",
+                 whose log ends at {}; connect the right store, or run `{}` to fill it from this one",
                 runner.name(),
                 pairs.len(),
                 first.instance,
                 first.checkpoint,
-                first.relevant
+                first.relevant,
+                Act::ResetAll.on(&Subject { projection: runner.name(), version: None, instance: None })
             );
         }
         Ok(())

@@ -16,6 +16,7 @@ use crate::engine::run::state::Shared;
 use crate::error::{OperateError, StoreError, chain};
 use crate::failure::By;
 use crate::lease::Member;
+use crate::remedy::{Act, Subject};
 
 /// The longest wait between two requests for a switch that does not happen.
 pub(super) const LONGEST: Duration = Duration::from_hours(1);
@@ -206,14 +207,16 @@ fn way(by_itself: bool, own: &Build, newest: u32) -> Way {
 
 fn reason(way: Way, own: &Build, live: &Build) -> String {
     let (name, number, seen) = (live.key.projection(), own.key.version, live.key.version);
-    let again = || format!("fix that, then run `readside rebuild {name}`");
+    let of = Subject { projection: name, version: None, instance: None };
+    let [rebuild, switch, back] = [Act::Rebuild, Act::Switch, Act::Back].map(|act| act.on(&of));
+    let again = || format!("fix that, then run `{rebuild}`");
     let what = match (way, own.phase) {
         (Way::Person, Phase::Building | Phase::Ready) if own.is_refused() => format!(
-            "version {number} waits for a person, because {}: fix that, then run `readside builds switch {name}`",
+            "version {number} waits for a person, because {}: fix that, then run `{switch}`",
             own.trouble.as_deref().unwrap_or_default()
         ),
         (Way::Own | Way::Built, _) if own.is_refused() => format!(
-            "version {number} is tried again later, because {}: fix that, or run `readside builds switch {name}`",
+            "version {number} is tried again later, because {}: fix that, or run `{switch}`",
             own.trouble.as_deref().unwrap_or_default()
         ),
         (Way::Built, _) => format!("version {number} takes its place as soon as it has caught up"),
@@ -230,10 +233,10 @@ fn reason(way: Way, own: &Build, live: &Build) -> String {
         }
         (Way::Person, Phase::Kept) if number < seen => format!(
             "start an engine that does, or have readers see version {number}, which is kept current: \
-             run `readside builds back {name}`"
+             run `{back}`"
         ),
         (Way::Person, _) => format!(
-            "start an engine that does, or have readers see version {number}{}: run `readside builds switch {name}`",
+            "start an engine that does, or have readers see version {number}{}: run `{switch}`",
             if own.phase == Phase::Building { " once it has caught up" } else { ", which is kept current" }
         ),
     };
@@ -310,10 +313,17 @@ mod tests {
             (true, 3, Phase::Ready, 3, Way::Own, "version 3, which is kept current"),
             (true, 1, Phase::Kept, 3, Way::Newest(3), "version 3, which the newest engine runs"),
             (true, 3, Phase::Building, 3, Way::Built, "as soon as it has caught up"),
-            (true, 3, Phase::Halted, 3, Way::Person, "(disk full): fix that, then run `readside rebuild users`"),
-            (false, 1, Phase::Kept, 1, Way::Person, "`readside builds back users`"),
-            (false, 3, Phase::Kept, 3, Way::Person, "`readside builds switch users`"),
-            (false, 3, Phase::Building, 3, Way::Person, "once it has caught up: run `readside builds switch users`"),
+            (true, 3, Phase::Halted, 3, Way::Person, "(disk full): fix that, then run `readside rebuild users --why "),
+            (false, 1, Phase::Kept, 1, Way::Person, "`readside builds back users --why "),
+            (false, 3, Phase::Kept, 3, Way::Person, "`readside builds switch users --why "),
+            (
+                false,
+                3,
+                Phase::Building,
+                3,
+                Way::Person,
+                "once it has caught up: run `readside builds switch users --why ",
+            ),
         ];
         let live = build(2, Phase::Live);
         for (by_itself, version, phase, newest, wanted, words) in cases {
@@ -328,6 +338,6 @@ mod tests {
         }
         let refused = Build { trouble: Some("a view would break".to_owned()), ..build(1, Phase::Kept) };
         let text = reason(way(true, &refused, 1), &refused, &live);
-        assert!(text.contains("(a view would break): fix that, then run `readside rebuild users`"), "{text}");
+        assert!(text.contains("(a view would break): fix that, then run `readside rebuild users --why "), "{text}");
     }
 }
