@@ -300,14 +300,35 @@ fn a_page_refreshes_itself_and_works_without_scripts() {
 #[test]
 fn what_is_behind_shows_by_how_much_and_why() {
     let mut story = Story::begin("api-1");
-    for _ in 0..12 {
+    let mut chrome = Chrome::start();
+    let is = |story: &Story, verdict: &str| {
+        eventually(verdict, || story.row("orders")["verdict"] == verdict);
+    };
+    for _ in 0..3 {
         story.gate.allow(9);
         story.step(14);
     }
-    eventually("the lag", || story.row("orders")["lag_events"].as_i64().unwrap() > 20);
-    let mut chrome = Chrome::start();
+    for name in ["invoices", "search_index"] {
+        eventually("the others", || story.row(name)["lag_events"] == 0);
+    }
+    is(&story, "moving");
+    look(&mut chrome, &story, "/", "moving");
+    look(&mut chrome, &story, "/projection?projection=orders", "moving-projection");
+    story.gate.open();
+    story.caught_up();
+    story.gate.allow(0);
+    story.step(0);
+    story.step(0);
+    story.step(90);
+    is(&story, "behind");
     look(&mut chrome, &story, "/", "behind");
     look(&mut chrome, &story, "/projection?projection=orders", "behind-projection");
+    for _ in 0..6 {
+        story.step(9);
+    }
+    is(&story, "stuck");
+    look(&mut chrome, &story, "/", "unmoved");
+    look(&mut chrome, &story, "/projection?projection=orders", "unmoved-projection");
     story.engine.admin().pause("orders", None, &By::new("ada", "the totals are checked")).unwrap();
     eventually("the pause", || story.row("orders")["verdict"] == "paused");
     look(&mut chrome, &story, "/", "paused");

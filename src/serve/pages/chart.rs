@@ -1,7 +1,7 @@
 //! Draws the last hour: the line of the log's head above the line of handled positions, so that the gap is the lag.
 
 use std::fmt::Write;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::html::Html;
 use super::words::{positions, seconds, time_of_day};
@@ -96,6 +96,14 @@ fn drawing(html: &mut Html, points: &[Point], height: f64, class: &str, marks: &
     });
 }
 
+/// A line above or below a drawing that says what its edges are. Readers who cannot see the drawing have its label.
+fn scale(html: &mut Html, left: &str, right: &str) {
+    html.within("p", &[("class", "scale"), ("aria-hidden", "true")], |html| {
+        html.element("span", &[], left);
+        html.element("span", &[], right);
+    });
+}
+
 /// Draws a small chart for a list.
 pub(crate) fn spark(html: &mut Html, points: &[Point]) {
     if points.len() < 2 {
@@ -111,7 +119,17 @@ pub(crate) fn hour(html: &mut Html, points: &[Point], marks: &[Mark]) {
         html.element("p", &[("class", "faint")], "Just begun: the line grows as long as this page is served.");
         return;
     }
-    html.within("div", &[("class", "chart")], |html| drawing(html, points, 200.0, "hour", marks));
+    html.within("div", &[("class", "chart")], |html| {
+        let frame = Frame::of(points, 0.0);
+        if let Some(frame) = &frame {
+            scale(html, &format!("{} to {} events", positions(frame.low), positions(frame.high)), "");
+        }
+        drawing(html, points, 200.0, "hour", marks);
+        if let Some(frame) = &frame {
+            let begin = frame.end.checked_sub(Duration::from_secs_f64(SPAN)).map(time_of_day).unwrap_or_default();
+            scale(html, &begin, &time_of_day(frame.end));
+        }
+    });
     html.within("p", &[("class", "legend")], |html| {
         html.raw("<span class=\"key head\"></span> head of the log ");
         html.raw("<span class=\"key handled\"></span> handled ");
