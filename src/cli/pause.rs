@@ -6,6 +6,7 @@ use super::by;
 use super::format::several;
 use super::options::PauseArgs;
 use super::{Ended, Outcome, Session};
+use crate::remedy::{Act, Subject};
 
 #[derive(Serialize)]
 struct PauseLine<'a> {
@@ -43,15 +44,16 @@ pub(super) fn run(session: &mut Session<'_>, args: &PauseArgs, on: bool) -> Outc
     let pauses = session.store.pauses()?;
     let whole = pauses.iter().any(|(name, of)| name == projection && of.is_none());
     let apart = pauses.iter().filter(|(name, of)| name == projection && of.is_some()).count();
+    let resume = |instance| Act::Resume.on(&Subject { projection, version: None, instance });
     if !on && whole && instance.is_some() {
-        session.out.remark(&format!("the whole projection is paused; `readside resume {projection}` lets it go on"))?;
+        session.out.remark(&format!("the whole projection is paused; `{}` lets it go on", resume(None)))?;
     }
     if !on && instance.is_none() && apart > 0 {
         let are = if apart == 1 { "is" } else { "are" };
         let which = several(apart as u64, "instance");
         session.out.remark(&format!(
-            "{which} of it {are} still paused; `readside status` names them, and \
-             `readside resume {projection} --instance INSTANCE` lets one go on"
+            "{which} of it {are} still paused; `readside status` names them, and `{}` lets one go on",
+            resume(Some("INSTANCE"))
         ))?;
     }
     Ok(Ended::Fine)

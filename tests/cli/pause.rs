@@ -73,7 +73,7 @@ fn resuming_the_whole_names_what_stays_paused() {
         place.run(&["pause", "users", "--instance", "acme", "--why", "a look"]).ok();
         let said = place.run(&["resume", "users", "--why", "mended"]).ok();
         assert!(said.contains("was not paused\n1 instance of it is still paused; "), "{said}");
-        assert!(said.contains("`readside resume users --instance INSTANCE`"), "{said}");
+        assert!(said.contains("`readside resume users --instance INSTANCE --why 'it may go on'`"), "{said}");
         place.run(&["resume", "users", "--instance", "acme", "--why", "seen"]).ok();
         let said = place.run(&["resume", "users", "--why", "mended"]).ok();
         assert!(!said.contains("still paused"), "{said}");
