@@ -194,6 +194,8 @@ pub(super) fn operations(session: &mut Session<'_>, args: &OperationsArgs) -> Ou
         session.out.remark("nothing was erased, removed or archived here")?;
         return Ok(Ended::Fine);
     }
+    // Nobody has to say who imports, or why.
+    let told = |text: &str| if text.is_empty() { "-".to_owned() } else { clean(text) };
     let row = |operation: &Operation| {
         let rows: u64 = operation.tables.iter().map(|touched| touched.rows).sum();
         vec![
@@ -202,8 +204,8 @@ pub(super) fn operations(session: &mut Session<'_>, args: &OperationsArgs) -> Ou
             operation.instance.as_deref().map_or("all".to_owned(), clean),
             subject(&operation.subject),
             operation.ended_at.map_or("not finished".to_owned(), |_| several(rows, "row")),
-            clean(&operation.by.who),
-            if operation.by.why.is_empty() { "-".to_owned() } else { clean(&operation.by.why) },
+            told(&operation.by.who),
+            told(&operation.by.why),
         ]
     };
     let columns =
